@@ -1,0 +1,1 @@
+"""Decides what to recompute and runs it; the services and their supervisor."""

@@ -1,0 +1,1 @@
+"""How services hand rows and surfaces to each other."""

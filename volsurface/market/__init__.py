@@ -1,0 +1,1 @@
+"""What was observed, as values: instruments, quotes, books, forwards and chains."""

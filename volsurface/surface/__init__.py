@@ -1,0 +1,1 @@
+"""Smiles and surfaces: raw SVI, its certificate of no arbitrage, calibration and metrics."""

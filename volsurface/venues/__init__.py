@@ -1,0 +1,1 @@
+"""Each venue's language, without any I/O."""

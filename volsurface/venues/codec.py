@@ -1,0 +1,80 @@
+"""What every venue's codec looks like: frames in, normalised values out, frames to send back, the next deadline.
+
+A codec never does I/O, reads no clock and draws no random number; time is an argument in nanoseconds UTC. It is driven
+by `io/connection.py` (a socket), by a replay (a file) or by a test (a list), which therefore see the same behaviour.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from volsurface.market.instrument import Instrument
+
+
+class Sink(Protocol):
+    """Where a codec puts what it has understood; the feed's row table is one, a list in a test another.
+
+    Missing numbers are NaN. Prices are in the venue's unit as quoted, implied vols are fractions, sizes are coins.
+    """
+
+    def listed(self, instruments: Sequence[Instrument], now_ns: int) -> list[int]:
+        """Take newly listed instruments; return the id of each, in order."""
+
+    def closed(self, iid: int, now_ns: int) -> None:
+        """An instrument no longer trades."""
+
+    def ticker(
+        self, iid: int, flags: int, ts_venue_ns: int, ts_recv_ns: int, seq: int,
+        bid: float, ask: float, bid_sz: float, ask_sz: float, mark: float,
+        iv_bid: float, iv_ask: float, iv_mark: float, fwd: float, index: float, oi: float,
+    ) -> None:  # fmt: skip
+        """Take a ticker. While the instrument's book is live, its bid, ask and sizes are kept and these are not used."""
+
+    def book_top(
+        self, iid: int, flags: int, ts_venue_ns: int, ts_recv_ns: int, seq: int,
+        bid: float, ask: float, bid_sz: float, ask_sz: float,
+    ) -> None:  # fmt: skip
+        """Take the top of a book; the other fields of the row stay."""
+
+    def book_lost(self, iid: int, now_ns: int) -> None:
+        """The instrument's book has a gap: its bid and ask are unknown until a snapshot (or a ticker) brings them."""
+
+    def forward(
+        self, source: int, underlying: str, expiry_ns: int, value: float, ts_venue_ns: int, ts_recv_ns: int
+    ) -> None:
+        """Take a forward of an expiry, or the spot index when `expiry_ns` is 0; `source` is market.quote.FORWARD_*."""
+
+    def event(
+        self, kind: str, now_ns: int, severity: str = "info", iid: int = -1, text: str = "",
+        value: float = float("nan"), size: float = float("nan"), extra: float = float("nan"),
+    ) -> None:  # fmt: skip
+        """Take an event (market.quote.EVENT_KINDS). Never called per quote."""
+
+
+class Codec(Protocol):
+    """One venue's protocol on one connection."""
+
+    venue: str
+    state: str  # one of market.quote.VENUE_STATES
+    messages: int  # frames received
+    rejected: int  # frames or entries that could not be understood
+    gaps: int
+    subscribed: int  # channels confirmed by the venue
+    last_venue_ns: int  # newest venue time seen
+
+    def connected(self, now_ns: int) -> None:
+        """The socket is open: forget the last connection and queue the opening frames."""
+
+    def disconnected(self, now_ns: int, reason: str) -> None:
+        """The socket is gone: every book is unknown."""
+
+    def receive(self, frame: bytes, now_ns: int) -> None:
+        """Take one frame as received at `now_ns`. Never raises for what a frame contains."""
+
+    def deadline_ns(self) -> int | None:
+        """Return when `timer` wants to be called next, or None."""
+
+    def timer(self, now_ns: int) -> None:
+        """A deadline has passed."""
+
+    def frames_to_send(self) -> list[bytes]:
+        """Return the frames queued since the last call, in order; each is one text message."""
