@@ -1,0 +1,78 @@
+"""A published surface as one message: the surface, the quotes it was fitted to, and when; replaced whole, never split."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from volsurface.errors import TransportError
+from volsurface.surface.quoted import COLUMNS, QuotedVols
+from volsurface.surface.surface import Surface
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Publication:
+    """One publication of one underlying's surface.
+
+    surface_id: counts publications of this underlying since the engine started.
+    market_time_ns: the market's time the surface is valued at; published_ns: our clock when it was published.
+    newest_quote_ns: receive time of the newest quote in it; oldest_tick_ns: receive time of the oldest change it is the
+    first to show (published_ns - oldest_tick_ns is the tick-to-surface latency).
+    changed: bit i set: smile i differs from the publication before. spot: the index, NaN when unknown.
+    """
+
+    underlying: str
+    surface_id: int
+    market_time_ns: int
+    published_ns: int
+    newest_quote_ns: int
+    oldest_tick_ns: int
+    changed: int
+    spot: float
+    settings_version: int
+    surface: Surface
+    quotes: QuotedVols
+
+    def encode(self) -> bytes:
+        """Return the message; floats travel as float64, bit for bit."""
+        quotes = self.quotes
+        return msgspec.msgpack.encode(
+            {
+                "underlying": self.underlying,
+                "surface_id": self.surface_id,
+                "market_time_ns": self.market_time_ns,
+                "published_ns": self.published_ns,
+                "newest_quote_ns": self.newest_quote_ns,
+                "oldest_tick_ns": self.oldest_tick_ns,
+                "changed": self.changed,
+                "spot": self.spot,
+                "settings_version": self.settings_version,
+                "surface": self.surface.to_dict(),
+                "venues": list(quotes.venues),
+                "columns": {
+                    name: np.ascontiguousarray(getattr(quotes, name), dtype).tobytes()
+                    for name, dtype in COLUMNS.items()
+                },
+            }
+        )
+
+    @staticmethod
+    def decode(message: bytes) -> "Publication":
+        """Return the publication in `message`; raises TransportError when it is not one."""
+        try:
+            fields: Mapping[str, Any] = msgspec.msgpack.decode(message)
+            columns = {name: np.frombuffer(fields["columns"][name], dtype) for name, dtype in COLUMNS.items()}
+            return Publication(
+                surface=Surface.from_dict(fields["surface"]),
+                quotes=QuotedVols(tuple(fields["venues"]), **columns),
+                **{name: fields[name] for name in _PLAIN},
+            )
+        except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+            raise TransportError(f"not a published surface: {error!r}") from error
+
+
+_PLAIN = (
+    "underlying surface_id market_time_ns published_ns newest_quote_ns oldest_tick_ns changed spot settings_version"
+).split()
