@@ -1,0 +1,94 @@
+"""A smile: the vols of one expiry as an immutable value, evaluated only through its methods."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from volsurface.surface import metrics, svi
+from volsurface.surface.svi import Derivatives, Numbers
+
+# What a smile or a surface may be; the same words everywhere.
+STATES = ("certified", "uncertified", "stale", "fallback", "failed")
+PARAMETER_NAMES = {"svi": ("a", "b", "rho", "m", "sigma")}
+
+
+@dataclass(frozen=True, slots=True)
+class Smile:
+    """One fitted expiry.
+
+    expiry_ns: expiry instant, nanoseconds since 1970 UTC. years: ACT/365 from the valuation to it.
+    forward: of this expiry, quote currency per coin. forward_source: "future", "synthetic", "parity" or "stale".
+    model, parameters: "svi" with raw (a, b, rho, m, sigma); read by the certificate, the store and diagnostics alone.
+    n_quotes, n_rejected: quotes used as points, quotes left out with a reason.
+    inside_spread: share (0 to 1) of the used quotes whose bid and ask vol enclose the smile; in-sample.
+    rmse_bp, max_error_bp: distance to the mid vols, in basis points of vol.
+    state: one of STATES. quote_time_ns: newest quote in the fit. fit_time_ns: market time of the fit.
+    method: how the parameters came about: "free" (each smile on its own, not repaired).
+    """
+
+    expiry_ns: int
+    years: float
+    forward: float
+    forward_source: str
+    model: str
+    parameters: tuple[float, ...]
+    n_quotes: int
+    n_rejected: int
+    inside_spread: float
+    rmse_bp: float
+    max_error_bp: float
+    state: str
+    quote_time_ns: int
+    fit_time_ns: int
+    method: str
+
+    def total_variance(self, k: Numbers) -> Numbers:
+        """Return w(k) = vol^2 * years at log-moneyness k = ln(strike / forward)."""
+        return svi.total_variance(self.parameters, k)
+
+    def derivatives(self, k: Numbers) -> Derivatives:
+        """Return w, w' and w'' at log-moneyness k."""
+        return svi.derivatives(self.parameters, k)
+
+    def vol_at(self, k: Numbers) -> Numbers:
+        """Return the vol at log-moneyness k; 0 where an uncertified smile has negative variance."""
+        return np.sqrt(np.maximum(self.total_variance(k), 0.0) / self.years)
+
+    def vol(self, strike: Numbers) -> Numbers:
+        """Return the vol at a strike (quote currency per coin)."""
+        return self.vol_at(np.log(np.asarray(strike, float) / self.forward)[()])
+
+    def density(self, strike: Numbers) -> Numbers:
+        """Return the risk-neutral density of the price at expiry, per unit of strike."""
+        strike = np.asarray(strike, float)
+        return (svi.density(self.parameters, np.log(strike / self.forward)) / strike)[()]
+
+    @property
+    def atm_vol(self) -> float:
+        """Return the vol at the forward."""
+        return metrics.atm_vol(self.derivatives, self.years)
+
+    @property
+    def skew(self) -> float:
+        """Return dvol/dk at the forward."""
+        return metrics.skew(self.derivatives, self.years)
+
+    @property
+    def curvature(self) -> float:
+        """Return d2vol/dk2 at the forward."""
+        return metrics.curvature(self.derivatives, self.years)
+
+    def risk_reversal(self, delta: float = 0.25) -> float:
+        """Return the vol of the `delta` call minus that of the `delta` put."""
+        return metrics.risk_reversal(self.derivatives, self.years, delta)
+
+    def butterfly(self, delta: float = 0.25) -> float:
+        """Return the mean vol of the `delta` call and put, minus the vol at the forward."""
+        return metrics.butterfly(self.derivatives, self.years, delta)
+
+    def strike_at_delta(self, delta: float, right: str = "call") -> float:
+        """Return the strike whose call or put has the absolute Black delta `delta`; NaN where there is none."""
+        if right not in ("call", "put"):
+            raise ValueError(f'right is "call" or "put", found {right!r}')
+        k = metrics.k_at_delta(self.derivatives, delta, metrics.CALL if right == "call" else metrics.PUT)
+        return float(self.forward * np.exp(k))
