@@ -1,0 +1,35 @@
+"""Three machine instructions that Numba does not offer by name: fused multiply-add and the bits of a float64, both ways."""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(typing, a, b, c):
+    """Return a*b + c with one rounding."""
+
+    def build(context, builder, signature, arguments):
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bits(typing, a):
+    """Return the 64 bits of a float64 as an int64."""
+
+    def build(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.int64(types.float64), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def unbits(typing, a):
+    """Return the float64 that has these 64 bits."""
+
+    def build(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return types.float64(types.int64), build
