@@ -1,0 +1,5 @@
+"""`python -m volsurface` is the command line."""
+
+from volsurface.cli import main
+
+main()

@@ -1,0 +1,210 @@
+"""The command line: what a user types, handed to the room that does it. No logic lives here."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from volsurface.errors import VolSurfaceError
+from volsurface.version import __version__
+
+app = typer.Typer(
+    name="volsurface",
+    help="A live, certified arbitrage-free volatility surface for crypto options.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+bench = typer.Typer(help="Measure, and print ratios against what one would use instead.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+DATA = Annotated[Path | None, typer.Option(help="Data folder; default: the working folder.", show_default=False)]
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main() -> None:
+    """Run the command line; an error raised on purpose is one sentence on standard error and exit code 1."""
+    try:
+        app()
+    except VolSurfaceError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {error}", markup=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        print(f"volsurface {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Examples: `volsurface serve --open` · `volsurface serve --venues deribit` · `--chains DIR`")
+def serve(
+    venues: Annotated[
+        list[str] | None, typer.Option(help="A real venue, e.g. deribit; may be repeated. Default: simulated.")
+    ] = None,
+    venue_url: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URL", help="Another address for a venue; may be repeated.")
+    ] = None,
+    chains: Annotated[
+        list[Path] | None, typer.Option(help="Recorded chain file or folder, played as a market; may be repeated.")
+    ] = None,
+    underlyings: Annotated[list[str] | None, typer.Option(help="A coin to follow; default BTC and ETH.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Messages per second of the simulated market.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the simulated market.")] = None,
+    speed: Annotated[float | None, typer.Option(help="Market seconds per second for recorded chains.")] = None,
+    data: DATA = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file; default volsurface.toml in the data folder.")
+    ] = None,
+    history: Annotated[bool, typer.Option(help="Write the history.")] = True,
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 5006,
+    address: Annotated[
+        str, typer.Option(help="Address to listen on; other than loopback needs authentication.")
+    ] = "127.0.0.1",
+    basic_auth: Annotated[
+        str | None, typer.Option(help="Panel's: a password, or a JSON file of users and passwords.")
+    ] = None,
+    allow_anonymous: Annotated[
+        bool, typer.Option(help="Show the page to other machines without authentication.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_file: Annotated[Path | None, typer.Option(help="Write the services' log there, rotated.")] = None,
+) -> None:
+    """Start the services and the page.
+
+    Without flags the market is simulated on this machine; with --venues it is real.
+    """
+    from volsurface.commands.serve import serve_page
+
+    flags: dict[str, Any] = {
+        "venues": venues, "venue-url": venue_url, "chains": chains, "underlyings": underlyings, "rate": rate,
+        "seed": seed, "speed": speed, "data": data, "config": config, "no-history": not history,
+        "allow-anonymous": allow_anonymous, "services-log-level": log_level, "services-log-file": log_file,
+    }  # fmt: skip
+    raise typer.Exit(serve_page(flags, port=port, address=address, basic_auth=basic_auth, show=show))
+
+
+@app.command(epilog="Example: `volsurface warm`")
+def warm() -> None:
+    """Compile the kernels into the on-disk cache, so that the first page does not wait for them."""
+    from volsurface.commands.reports import warm_with_progress
+
+    warm_with_progress(Console())
+
+
+@app.command(epilog="Examples: `volsurface doctor` · `volsurface doctor --venues deribit`")
+def doctor(
+    venues: Annotated[list[str] | None, typer.Option(help="Also connect to this venue for 20 s.")] = None,
+    venue_url: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URL", help="Another address for a venue.")
+    ] = None,
+    data: DATA = None,
+    seconds: Annotated[float, typer.Option(help="How long to listen to a venue.")] = 20.0,
+) -> None:
+    """Say what is installed, writable and reachable, and whether the kernel cache is warm."""
+    from volsurface.commands.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(Console(), data, venues or [], venue_url or [], seconds))
+
+
+@app.command(
+    epilog="Examples: `volsurface fit chain.parquet` · `volsurface fit chain.csv --json | volsurface verify -`"
+)
+def fit(
+    chains: Annotated[list[Path], typer.Argument(help="Chain files: .parquet, .csv, .json, also .gz.")],
+    as_json: JSON = False,
+    at: Annotated[str | None, typer.Option(help="Only the snapshot at (or last before) this UTC time.")] = None,
+    underlying: Annotated[str | None, typer.Option(help="Only this coin.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="Fit settings, TOML with a [fit] table.")] = None,
+    smiles: Annotated[bool, typer.Option(help="Also print a line per expiry.")] = False,
+) -> None:
+    """Fit every snapshot of chain files; print a table of them, or JSON."""
+    from volsurface.commands.reports import print_fits
+
+    raise typer.Exit(print_fits(Console(), chains, as_json, at, underlying, settings, smiles))
+
+
+@app.command(
+    epilog="Examples: `volsurface verify surface.json` · `volsurface fit chain.csv --json | volsurface verify -`"
+)
+def verify(surface: Annotated[str, typer.Argument(help="Surface JSON, or - for standard input.")]) -> None:
+    """Check fitted surfaces in exact arithmetic; exit code 1, and the place, when one has arbitrage."""
+    from volsurface.commands.reports import verify_json
+
+    raise typer.Exit(verify_json(Console(), surface))
+
+
+@app.command(epilog="Example: `volsurface simulate --rate 5000` prints the --venue-url for `volsurface serve`")
+def simulate(
+    rate: Annotated[float, typer.Option(help="Messages per second, all venues together.")] = 1000.0,
+    venues: Annotated[str, typer.Option(help="Venues to play, separated by commas.")] = "deribit",
+    underlyings: Annotated[str, typer.Option(help="Coins, separated by commas.")] = "BTC,ETH",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 1,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
+    fault: Annotated[
+        list[str] | None, typer.Option(metavar="NAME:RATE", help="Inject a fault; may be repeated.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option(help="Print nothing but the address.")] = False,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run local venues that speak the real protocols, with a known true surface behind them."""
+    from volsurface.commands.entry import simulate_main
+
+    raise typer.Exit(simulate_main(rate, venues, underlyings, seed, port, fault or [], quiet, log_level))
+
+
+def _service(name: str, help_text: str) -> None:
+    @app.command(name, help=help_text, epilog=f"Example: `volsurface {name} --data DATA` beside a running server")
+    def run(data: DATA = None) -> None:
+        from volsurface.commands.entry import service_main
+
+        raise typer.Exit(service_main(name, data))
+
+
+_service("feed", "Run the feed service alone: sockets, books and rows.")
+_service("engine", "Run the engine service alone: implied vols, fits and certificates.")
+_service("historian", "Run the historian service alone: the history on disk.")
+
+
+@bench.command("iv")
+def bench_iv(as_json: JSON = False) -> None:
+    """Implied vols: accuracy and nanoseconds per option, against other libraries."""
+    from volsurface.bench import iv
+
+    iv.main(as_json)
+
+
+@bench.command("ingest")
+def bench_ingest(as_json: JSON = False) -> None:
+    """Decoders and the row table: messages per second and core."""
+    from volsurface.bench import ingest
+
+    ingest.main(as_json)
+
+
+@bench.command("pipeline")
+def bench_pipeline(
+    rate: Annotated[float, typer.Option(help="Messages per second.")] = 5000.0,
+    seconds: Annotated[float, typer.Option(help="How long to measure.")] = 60.0,
+    browser: Annotated[bool, typer.Option(help="Also serve the page and open it in headless Chromium.")] = True,
+    as_json: JSON = False,
+) -> None:
+    """The whole program at a message rate: latencies, heartbeats, backlog, CPU per process."""
+    from volsurface.bench import pipeline
+
+    raise typer.Exit(pipeline.main(rate, seconds, browser, as_json))

@@ -1,0 +1,96 @@
+"""A reader's handle on the running engine: the newest surfaces, status and settings; what pages and notebooks hold."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from volsurface.errors import ServiceError, SettingsError, TransportError
+from volsurface.io.places import ENGINE_SOCKET, running_servers
+from volsurface.io.publication import Publication
+from volsurface.io.transport.unix import UnixChannel
+from volsurface.io.transport.wire import CONTROL, SLOTS
+
+
+class LiveClient:
+    """Keeps the engine's newest state; `poll` brings what is new.
+
+    surfaces: newest publication by underlying. status: the engine's status (see docs/architecture.md).
+    settings: {section: {name: value}} in force, with `settings_version`. events: those of the last poll that brought any.
+    connected: whether the last poll was answered; `error` says why not.
+    """
+
+    def __init__(self, run_folder: Path | str) -> None:
+        self.run_folder = Path(run_folder)
+        self._channel = UnixChannel(self.run_folder / ENGINE_SOCKET)
+        self._control = UnixChannel(self.run_folder / ENGINE_SOCKET)  # a change must not wait behind a held poll
+        self._request = {"epoch": 0, "cursor": 0, "event_cursor": 0}
+        self.surfaces: dict[str, Publication] = {}
+        self.status: dict[str, Any] = {}
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.settings_version = 0
+        self.events: list[dict[str, Any]] = []
+        self.dropped_events = 0
+        self.connected = False
+        self.error = "not asked yet"
+
+    async def poll(self) -> bool:
+        """Ask the engine for what is newer, waiting at most about 0.1 s; return whether anything came.
+
+        Never raises for an engine that is away: `connected` is False then and the last state stays.
+        """
+        try:
+            reply = msgspec.msgpack.decode(
+                await self._channel.request(SLOTS, msgspec.msgpack.encode(self._request)), strict=True
+            )
+        except (TransportError, msgspec.DecodeError) as error:
+            self.connected, self.error = False, str(error)
+            return False
+        self.connected, self.error = True, ""
+        if reply["epoch"] != self._request["epoch"]:
+            self.surfaces = {}
+        self._request = {name: reply[name] for name in ("epoch", "cursor", "event_cursor")}
+        for name, body in reply["slots"].items():
+            if name.startswith("surface."):
+                self.surfaces[name.removeprefix("surface.")] = Publication.decode(body)
+            elif name == "status":
+                self.status = msgspec.msgpack.decode(body)
+            elif name == "settings":
+                settings = msgspec.msgpack.decode(body)
+                self.settings, self.settings_version = settings["values"], settings["version"]
+        if reply["events"]:
+            self.events = reply["events"]
+        self.dropped_events += reply["dropped"]
+        return bool(reply["slots"] or reply["events"])
+
+    async def change_settings(self, values: dict[str, dict[str, Any]], who: str) -> int:
+        """Ask the engine to take new settings; return their version.
+
+        Raises SettingsError with the engine's reason (nothing has changed then), TransportError when it is away.
+        """
+        body = msgspec.msgpack.encode({"settings": values, "who": who})
+        answer = msgspec.msgpack.decode(await self._control.request(CONTROL, body))
+        if "error" in answer:
+            raise SettingsError(answer["error"])
+        return int(answer["version"])
+
+    async def close(self) -> None:
+        """Close the sockets."""
+        await self._channel.close()
+        await self._control.close()
+
+
+def connect(run_folder: Path | str | None = None) -> LiveClient:
+    """Return a handle on the running services: those of `run_folder`, else the only ones there are.
+
+    Raises ServiceError naming what was found when there are none or several.
+    """
+    if run_folder is not None:
+        return LiveClient(run_folder)
+    servers = running_servers()
+    if len(servers) == 1:
+        return LiveClient(servers[0]["run_folder"])
+    if not servers:
+        raise ServiceError("no running server found; start one with `volsurface serve`")
+    names = "; ".join(f"{s['run_folder']} (data {s.get('data_folder')}, {s.get('source')})" for s in servers)
+    raise ServiceError(f"several servers are running, name one with run_folder=...: {names}")

@@ -1,0 +1,303 @@
+"""The engine service: drains the feed, steps every underlying, publishes, answers pages and takes their settings."""
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from volsurface.clock import Clock, SystemClock
+from volsurface.engine.materiality import Thresholds
+from volsurface.engine.service import run_service
+from volsurface.engine.slots import SlotTable
+from volsurface.engine.step import Ledger, StepResult, UnderlyingState
+from volsurface.engine.warm import compile_kernels
+from volsurface.errors import SettingsError, TransportError
+from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, HISTORIAN_FILE, read_json, write_json
+from volsurface.io.publication import Publication
+from volsurface.io.transport.puller import Batch, FeedPuller
+from volsurface.io.transport.unix import UnixChannel, UnixServer
+from volsurface.io.transport.wire import CONTROL, SLOTS
+from volsurface.market.quote import EVENT_KINDS, SEVERITIES, VENUE_STATES
+from volsurface.settings import Settings
+
+log = logging.getLogger(__name__)
+
+NICE = 5  # below the feed, above the historian: a heartbeat never waits for a fit
+STATUS_EVERY_S = 0.5
+RETRY_S = 0.2  # pause after a pull that failed
+SETTINGS_FILE = "engine-settings.json"
+LATENCIES_KEPT = 600  # publications whose latency figures are shown
+
+
+class Engine:
+    """State and rules of the service; `run` is its loop. Belongs to one event loop."""
+
+    def __init__(self, settings: Settings, run_folder: Path, run: str, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.run_id = run
+        self._run_folder = run_folder
+        self._clock = clock or SystemClock()
+        self.slots = SlotTable(epoch=int.from_bytes(os.urandom(7), "little") + 1)
+        self._puller = FeedPuller(UnixChannel(run_folder / FEED_SOCKET))
+        self._states = {name: UnderlyingState(name) for name in settings.market.underlyings}
+        self._surface_ids = dict.fromkeys(self._states, 0)
+        self._listed = 0
+        self._feed_error = "waiting for the feed"
+        self._kernels: dict[str, Any] | None = None
+        self._steps = self._fits = self._published = self._dropped = 0
+        self._step_ms = self._fit_ms = 0.0
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCIES_KEPT)
+        self._market_time_ns = self._market_seen_ns = 0
+        self._rates: deque[tuple[float, dict[str, int]]] = deque(maxlen=5)
+        saved = read_json(run_folder / SETTINGS_FILE)
+        if saved and saved.get("run") == run:  # a restart within one run: what the page has changed stays in force
+            self.settings.update(saved["values"], "settings of this run")
+            self.settings.version = saved["version"]
+
+    async def handle(self, kind: int, body: bytes) -> bytes:
+        """Answer one request of a page, the historian or a notebook."""
+        if kind == SLOTS:
+            return await self.slots.reply(body)
+        if kind == CONTROL:
+            return self._control(body)
+        raise TransportError(f"the engine answers kinds {SLOTS} (slots) and {CONTROL} (control), found {kind}")
+
+    def _control(self, body: bytes) -> bytes:
+        request = msgspec.msgpack.decode(body)
+        who = str(request.get("who", "unknown"))
+        values = request.get("settings", {})
+        try:
+            version = self.settings.update(values, "settings")
+        except SettingsError as error:
+            return msgspec.msgpack.encode({"error": str(error)})
+        if "fit" in values:
+            for state in self._states.values():
+                state.refit_all()
+        write_json(
+            self._run_folder / SETTINGS_FILE,
+            {"run": self.run_id, "version": version, "values": self.settings.values()},
+        )
+        self._publish_settings()
+        self.slots.event(
+            "settings", self._clock.now_ns(), f"version {version} by {who}", values=values, version=version
+        )
+        log.info("settings version %d by %s: %s", version, who, values)
+        return msgspec.msgpack.encode({"version": version})
+
+    def _publish_settings(self) -> None:
+        body = {"version": self.settings.version, "values": self.settings.values()}
+        self.slots.set("settings", msgspec.msgpack.encode(body))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop`; compiles the kernels first, saying how far it is."""
+        server = UnixServer(self._run_folder / ENGINE_SOCKET, self.handle)
+        await server.start()
+        self._publish_settings()
+        self.slots.event("restart", self._clock.now_ns(), "engine started", service="engine", pid=os.getpid())
+        status = asyncio.create_task(self._status_loop())
+        try:
+            await self._compile()
+            await self._drain_loop(stop)
+        finally:
+            status.cancel()
+            await server.close()
+            await self._puller.close()
+
+    async def _compile(self) -> None:
+        def progress(done: int, total: int, name: str) -> None:
+            self._kernels = {"done": done, "total": total, "name": name}
+
+        start = time.perf_counter()
+        await asyncio.to_thread(compile_kernels, progress)
+        self._kernels = None
+        log.info("kernels ready in %.1f s", time.perf_counter() - start)
+
+    async def _drain_loop(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            started = time.perf_counter()
+            try:
+                batch = await self._puller.pull()
+            except TransportError as error:
+                if not self._feed_error:
+                    log.warning("feed: %s", error)
+                    self.slots.event("disconnect", self._clock.now_ns(), f"feed: {error}", "warning", service="feed")
+                self._feed_error = str(error)
+                batch = None
+            if batch is not None:
+                if self._feed_error:
+                    log.info("feed connected")
+                self._feed_error = ""
+                self._market_time_ns, self._market_seen_ns = batch.feed_time_ns, self._clock.now_ns()
+                self._take(batch)
+            self._step(batch)
+            pause = self.settings.thresholds.step_ms / 1e3 - (time.perf_counter() - started)
+            try:
+                await asyncio.wait_for(stop.wait(), max(pause, 0.001 if batch is not None else RETRY_S))
+            except TimeoutError:
+                continue
+
+    def _take(self, batch: Batch) -> None:
+        """Bring the listing up to date and pass the feed's events on."""
+        if batch.snapshot:
+            self._listed = 0
+            for state in self._states.values():
+                state.forget_listing()
+        directory = self._puller.directory
+        if len(directory) > self._listed:
+            fresh: dict[str, list[int]] = {}
+            for iid in range(self._listed, len(directory)):
+                fresh.setdefault(directory[iid].underlying, []).append(iid)
+            for underlying, iids in fresh.items():
+                if underlying in self._states:
+                    self._states[underlying].list(iids, [directory[iid] for iid in iids])
+            self._listed = len(directory)
+        self._dropped += batch.dropped
+        for event in batch.events:
+            if EVENT_KINDS[event["kind"]] not in ("trade", "listed"):
+                seq = int(event["seq"])
+                self.slots.event(
+                    EVENT_KINDS[event["kind"]], int(event["ts_ns"]), batch.texts.get(seq, ""),
+                    SEVERITIES[event["severity"]], service="feed", iid=int(event["iid"]),
+                )  # fmt: skip
+
+    def _step(self, batch: Batch | None) -> None:
+        if self._puller.rows.size == 0:
+            return
+        thresholds = self.settings.thresholds
+        limits = Thresholds(
+            vol_change=thresholds.vol_change_bp * 1e-4,
+            publish_change=thresholds.publish_change_bp * 1e-4,
+            stale_ns=int(thresholds.stale_s * 1e9),
+        )
+        changed = batch.changed if batch is not None else np.empty(0, np.int64)
+        options = self.settings.fit.options()
+        now_ns = self._market_now_ns()
+        started = time.perf_counter()
+        for name, state in self._states.items():
+            before = time.perf_counter()
+            result = state.step(self._puller.rows, changed, now_ns, options, limits)
+            if result.refitted:
+                self._fits += result.refitted
+                self._fit_ms += 0.1 * ((time.perf_counter() - before) * 1e3 - self._fit_ms)
+            if result.fit is not None:
+                self._publish(name, result, now_ns)
+        self._steps += 1
+        self._step_ms += 0.1 * ((time.perf_counter() - started) * 1e3 - self._step_ms)
+
+    def _market_now_ns(self) -> int:
+        """Return the market's time: the feed's, carried on by our own clock while the feed is silent."""
+        silent_ns = self._clock.now_ns() - self._market_seen_ns
+        return self._market_time_ns + (silent_ns if self._feed_error and silent_ns > 0 else 0)
+
+    def _publish(self, underlying: str, result: StepResult, now_ns: int) -> None:
+        assert result.fit is not None
+        self._surface_ids[underlying] += 1
+        published_ns = self._clock.now_ns()
+        publication = Publication(
+            underlying=underlying,
+            surface_id=self._surface_ids[underlying],
+            market_time_ns=now_ns,
+            published_ns=published_ns,
+            newest_quote_ns=result.newest_quote_ns,
+            oldest_tick_ns=result.oldest_tick_ns,
+            changed=result.changed,
+            spot=self._spot(underlying),
+            settings_version=self.settings.version,
+            surface=result.fit.surface,
+            quotes=result.fit.quotes,
+        )
+        self.slots.set(f"surface.{underlying}", publication.encode())
+        self.slots.event(
+            "published", now_ns, "", underlying=underlying, surface_id=publication.surface_id,
+            digest=result.fit.surface.digest,
+        )  # fmt: skip
+        self._published += 1
+        if result.ticks_ns.size:
+            ages_ms = (published_ns - result.ticks_ns) / 1e6
+            self._latencies.append((float(np.median(ages_ms)), float(ages_ms.max())))
+
+    def _spot(self, underlying: str) -> float:
+        return float(self._puller.forwards.get((underlying, 0), float("nan")))
+
+    async def _status_loop(self) -> None:
+        while True:
+            self.slots.set("status", msgspec.msgpack.encode(self.status()))
+            await asyncio.sleep(STATUS_EVERY_S)
+
+    def status(self) -> dict[str, Any]:
+        """Return what a status strip and the System tab show; all plain values."""
+        now_ns = self._clock.now_ns()
+        self._rates.append((time.perf_counter(), {v["name"].decode(): int(v["messages"]) for v in self._puller.venues}))
+        venues = [self._venue_status(record, now_ns) for record in self._puller.venues]
+        ledger = Ledger()
+        for state in self._states.values():
+            for stage, counts in state.ledger.table().items():
+                ledger.count(stage, counts["offered"], counts["skipped"])
+        latencies = np.array(self._latencies) if self._latencies else np.full((1, 2), np.nan)
+        return {
+            "market_time_ns": self._market_now_ns(),
+            "wall_time_ns": now_ns,
+            "source": self.settings.market.source,
+            "run": self.run_id,
+            "pid": os.getpid(),
+            "feed_error": self._feed_error,
+            "venues": venues,
+            "messages_per_s": sum(venue["messages_per_s"] for venue in venues),
+            "spot": {name: _none_if_nan(self._spot(name)) for name in self._states},
+            "instruments": int(sum(state.iids.size for state in self._states.values())),
+            "backlog": int(self._puller.last_rows),
+            "steps": self._steps,
+            "step_ms": self._step_ms,
+            "fits": self._fits,
+            "fit_ms": self._fit_ms,
+            "published": self._published,
+            "kernels": self._kernels,
+            "ledger": ledger.table(),
+            "dropped_events": self._dropped,
+            "historian": read_json(self._run_folder / HISTORIAN_FILE),
+            "latency_ms": {
+                "p50": _none_if_nan(float(np.percentile(latencies[:, 0], 50))),
+                "p99": _none_if_nan(float(np.percentile(latencies[:, 1], 99))),
+            },
+        }
+
+    def _venue_status(self, record: np.void, now_ns: int) -> dict[str, Any]:
+        name = record["name"].decode()
+        (then, before), (now, after) = self._rates[0], self._rates[-1]
+        rate = (after.get(name, 0) - before.get(name, 0)) / (now - then) if now > then else 0.0
+        received, venue_time = int(record["last_receive_ns"]), int(record["last_venue_ns"])
+        market_ns = self._market_now_ns()
+        return {
+            "name": name,
+            "state": VENUE_STATES[record["state"]] if not self._feed_error else "down",
+            "last_receive_ns": received,
+            "last_venue_ns": venue_time,
+            "lag_ms": (received - venue_time) / 1e6 if received and venue_time else None,
+            "age_s": max(0.0, (market_ns - received) / 1e9) if received else None,
+            "messages": int(record["messages"]),
+            "messages_per_s": max(0.0, rate),
+            "rejected": int(record["rejected"]),
+            "gaps": int(record["gaps"]),
+            "reconnects": int(record["reconnects"]),
+            "subscribed": int(record["subscribed"]),
+            "listed": int(record["listed"]),
+        }
+
+
+def _none_if_nan(value: float) -> float | None:
+    return value if value == value else None
+
+
+def main(settings: Settings, run_folder: Path, run: str, **service: Any) -> int:
+    """Run the engine as a process; return its exit code."""
+
+    async def serve(stop: asyncio.Event) -> None:
+        await Engine(settings, run_folder, run).run(stop)
+
+    return run_service(serve, "engine", nice=NICE, **service)
