@@ -1,9 +1,26 @@
-"""The certificate of a surface: for each smile and each adjacent pair whether arbitrage exists anywhere on the line."""
+"""The certificate of a surface: for each smile and each adjacent pair whether arbitrage exists anywhere on the line.
+
+Values, and the two ways to make them: `certify` in floats with a rounding bound, what that leaves open settled exactly;
+`verify` in rational arithmetic throughout. The compiled tests are loaded at the first call, so that a page can hold
+certificates without Numba.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from volsurface.errors import ArbitrageError
+from volsurface.surface import exact_certificate
+from volsurface.surface.instants import to_iso
+from volsurface.surface.smile import Smile
+
+if TYPE_CHECKING:
+    from volsurface.surface.surface import Surface
 
 OK, VIOLATED, UNDECIDED = "ok", "violated", "undecided"
 
@@ -14,8 +31,9 @@ class Verdict:
 
     verdict: "ok" (proved for every strike), "violated" or "undecided" (which means not certified).
     k: log-moneyness where it is worst, None when the parameters are outside their domain.
-    margin: the smallest butterfly function g, or the smallest (w_later - w_earlier) / w_later(0), on the strikes searched
-    for the place: at least |k| <= 3. A number for people: the verdict does not rest on it.
+    margin: the smallest butterfly function g (of w itself where that is not positive), or the smallest (w_later -
+    w_earlier) / w_later(0), on the strikes searched for the place: at least |k| <= 3. A number for people: the verdict
+    does not rest on it.
     exact: settled in rational arithmetic. interval: the strikes k around `k` where it is violated; an end may be infinite.
     """
 
@@ -86,6 +104,115 @@ class Certificate:
             butterfly=tuple(Verdict.from_dict(v) for v in fields["butterfly"]),
             calendar=tuple(Verdict.from_dict(v) for v in fields["calendar"]),
         )
+
+
+def certify(smiles: Sequence[Smile]) -> Certificate:
+    """Return the certificate of smiles in order of expiry.
+
+    Each smile and pair is tested in floats with a rounding bound; what lies within the bound is settled in exact
+    arithmetic (some 10 ms), so no verdict is undecided. Verdicts are remembered by their parameters: a smile that has not
+    changed costs nothing.
+    """
+    parameters = [smile.parameters for smile in smiles]
+    return Certificate.of(
+        tuple(map(_butterfly, parameters)), tuple(_calendar(one, two) for one, two in pairwise(parameters))
+    )
+
+
+def verify(surface: "Surface") -> Certificate:
+    """Return the proof, in exact rational arithmetic, that a surface has no arbitrage at any strike or expiry.
+
+    Nothing but the surface's record is needed: its parameters are taken as the rational numbers their float64 are, and
+    its own certificate is not believed. Raises ArbitrageError naming the first expiry and log-moneyness with arbitrage.
+    """
+    smiles = surface.smiles
+    for one, two in pairwise(smiles):
+        if not one.expiry_ns < two.expiry_ns:
+            raise ArbitrageError(
+                f"{surface.underlying}: {_day(two)} does not come after {_day(one)}: not in time order"
+            )
+    butterfly = tuple(_exact_butterfly(smile.parameters) for smile in smiles)
+    calendar = tuple(_exact_calendar(one.parameters, two.parameters) for one, two in pairwise(smiles))
+    for smile, verdict in zip(smiles, butterfly, strict=True):
+        if verdict.verdict != OK:
+            raise ArbitrageError(f"{surface.underlying} {_day(smile)} has a butterfly arbitrage {_place(verdict)}")
+    for one, two, verdict in zip(smiles, smiles[1:], calendar, strict=False):
+        if verdict.verdict != OK:
+            raise ArbitrageError(
+                f"{surface.underlying} {_day(two)} has less total variance than {_day(one)} {_place(verdict)}: "
+                "a calendar arbitrage"
+            )
+    return Certificate.of(butterfly, calendar)
+
+
+@lru_cache(maxsize=4096)
+def _butterfly(parameters: tuple[float, ...]) -> Verdict:
+    from volsurface.surface.worst_place import examine_slice
+
+    answer, *place = examine_slice(np.array(parameters))
+    return _exact_butterfly(parameters) if answer < 0 else _verdict(answer == 1, place, False)
+
+
+@lru_cache(maxsize=4096)
+def _calendar(one: tuple[float, ...], two: tuple[float, ...]) -> Verdict:
+    from volsurface.surface.worst_place import examine_pair
+
+    answer, *place = examine_pair(np.array(one), np.array(two))
+    return _exact_calendar(one, two) if answer < 0 else _verdict(answer == 1, place, False)
+
+
+@lru_cache(maxsize=1024)
+def _exact_butterfly(parameters: tuple[float, ...]) -> Verdict:
+    from volsurface.surface.worst_place import examine_slice
+
+    free = exact_certificate.butterfly_free(parameters)
+    _, *place = examine_slice(np.array(parameters))
+    if not free and not place[1] < 0.0 and math.isfinite(place[0]):  # the search has missed it
+        place = _inside(place, exact_certificate.butterfly_violation(parameters))
+    return _verdict(free, place, True)
+
+
+@lru_cache(maxsize=1024)
+def _exact_calendar(one: tuple[float, ...], two: tuple[float, ...]) -> Verdict:
+    from volsurface.surface.worst_place import examine_pair
+
+    free = exact_certificate.calendar_free(one, two)
+    _, *place = examine_pair(np.array(one), np.array(two))
+    if not free and not place[1] < 0.0 and math.isfinite(place[0]):
+        place = _inside(place, exact_certificate.calendar_violation(one, two))
+    return _verdict(free, place, True)
+
+
+def _inside(place: list[float], interval: tuple[float, float] | None) -> list[float]:
+    """The place moved into the interval that exact arithmetic has found; as it is when there is none (steep wings)."""
+    if interval is None:
+        return place
+    low, high = interval
+    if math.isinf(low) or math.isinf(high):
+        k = high - 1.0 if math.isinf(low) and math.isfinite(high) else low + 1.0 if math.isfinite(low) else 0.0
+    else:
+        k = 0.5 * (low + high)
+    return [k, place[1], low, high]
+
+
+def _verdict(free: bool, place: Iterable[float], exact: bool) -> Verdict:
+    k, margin, low, high = map(float, place)
+    interval = None if free or math.isnan(low) else (low, high)
+    return Verdict(OK if free else VIOLATED, k if math.isfinite(k) else None, margin, exact, interval)
+
+
+def _day(smile: Smile) -> str:
+    return to_iso(smile.expiry_ns)
+
+
+def _place(verdict: Verdict) -> str:
+    """In words, where."""
+    if verdict.k is None:
+        return "(its parameters are no SVI slice)"
+    if verdict.interval is None:
+        return f"at k = {verdict.k:.6g}"
+    low, high = verdict.interval
+    return f"at k = {verdict.k:.6g} (for k from {low:.6g} to {high:.6g})"
 
 
 def _finite(value: float) -> float | None:
