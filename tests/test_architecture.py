@@ -34,7 +34,7 @@ OUTSIDE = {
     "surface": {"numba", "scipy"},
     "venues": {"msgspec"},
     "io": {"websockets", "httpx", "duckdb", "msgspec", "nats"},
-    "engine": {"psutil", "msgspec"},  # msgspec: the messages between services
+    "engine": {"psutil"},
     "simulator": {"websockets", "msgspec"},
     "api": {"tornado", "msgspec", "prometheus_client", "pyarrow"},
     "dashboard": {"panel", "panel_material_ui", "param", "holoviews", "bokeh"},

@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from volsurface.errors import ServiceError, SettingsError, TransportError
 from volsurface.io.places import ENGINE_SOCKET, running_servers
 from volsurface.io.publication import Publication
 from volsurface.io.transport.unix import UnixChannel
-from volsurface.io.transport.wire import CONTROL, SLOTS
+from volsurface.io.transport.wire import CONTROL, SLOTS, decode_map, encode_map
 
 
 class LiveClient:
@@ -40,10 +38,8 @@ class LiveClient:
         Never raises for an engine that is away: `connected` is False then and the last state stays.
         """
         try:
-            reply = msgspec.msgpack.decode(
-                await self._channel.request(SLOTS, msgspec.msgpack.encode(self._request)), strict=True
-            )
-        except (TransportError, msgspec.DecodeError) as error:
+            reply = decode_map(await self._channel.request(SLOTS, encode_map(self._request)))
+        except TransportError as error:
             self.connected, self.error = False, str(error)
             return False
         self.connected, self.error = True, ""
@@ -54,9 +50,9 @@ class LiveClient:
             if name.startswith("surface."):
                 self.surfaces[name.removeprefix("surface.")] = Publication.decode(body)
             elif name == "status":
-                self.status = msgspec.msgpack.decode(body)
+                self.status = decode_map(body)
             elif name == "settings":
-                settings = msgspec.msgpack.decode(body)
+                settings = decode_map(body)
                 self.settings, self.settings_version = settings["values"], settings["version"]
         if reply["events"]:
             self.events = reply["events"]
@@ -68,8 +64,8 @@ class LiveClient:
 
         Raises SettingsError with the engine's reason (nothing has changed then), TransportError when it is away.
         """
-        body = msgspec.msgpack.encode({"settings": values, "who": who})
-        answer = msgspec.msgpack.decode(await self._control.request(CONTROL, body))
+        body = encode_map({"settings": values, "who": who})
+        answer = decode_map(await self._control.request(CONTROL, body))
         if "error" in answer:
             raise SettingsError(answer["error"])
         return int(answer["version"])

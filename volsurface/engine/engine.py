@@ -8,7 +8,6 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from volsurface.clock import Clock, SystemClock
@@ -22,7 +21,7 @@ from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, HISTORIAN_FILE, rea
 from volsurface.io.publication import Publication
 from volsurface.io.transport.puller import Batch, FeedPuller
 from volsurface.io.transport.unix import UnixChannel, UnixServer
-from volsurface.io.transport.wire import CONTROL, SLOTS
+from volsurface.io.transport.wire import CONTROL, SLOTS, decode_map, encode_map
 from volsurface.market.quote import EVENT_KINDS, SEVERITIES, VENUE_STATES
 from volsurface.settings import Settings
 
@@ -69,13 +68,13 @@ class Engine:
         raise TransportError(f"the engine answers kinds {SLOTS} (slots) and {CONTROL} (control), found {kind}")
 
     def _control(self, body: bytes) -> bytes:
-        request = msgspec.msgpack.decode(body)
+        request = decode_map(body)
         who = str(request.get("who", "unknown"))
         values = request.get("settings", {})
         try:
             version = self.settings.update(values, "settings")
         except SettingsError as error:
-            return msgspec.msgpack.encode({"error": str(error)})
+            return encode_map({"error": str(error)})
         if "fit" in values:
             for state in self._states.values():
                 state.refit_all()
@@ -88,11 +87,11 @@ class Engine:
             "settings", self._clock.now_ns(), f"version {version} by {who}", values=values, version=version
         )
         log.info("settings version %d by %s: %s", version, who, values)
-        return msgspec.msgpack.encode({"version": version})
+        return encode_map({"version": version})
 
     def _publish_settings(self) -> None:
         body = {"version": self.settings.version, "values": self.settings.values()}
-        self.slots.set("settings", msgspec.msgpack.encode(body))
+        self.slots.set("settings", encode_map(body))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`; compiles the kernels first, saying how far it is."""
@@ -227,7 +226,7 @@ class Engine:
 
     async def _status_loop(self) -> None:
         while True:
-            self.slots.set("status", msgspec.msgpack.encode(self.status()))
+            self.slots.set("status", encode_map(self.status()))
             await asyncio.sleep(STATUS_EVERY_S)
 
     def status(self) -> dict[str, Any]:

@@ -1,17 +1,15 @@
 """The engine's own versioned table: the newest value of each slot, and events that are not conflated.
 
 Consumers (pages, historian, notebooks) ask for everything newer than their cursor, as the engine asks the feed. A slot is
-replaced whole. A reply is held until something is newer, at most `HOLD_S`: an empty one is the liveness beat.
+replaced whole. A reply is held until something is newer or a moment has passed: an empty one is the liveness beat.
 """
 
-import asyncio
-import contextlib
 from collections import deque
 from typing import Any
 
-import msgspec
+from volsurface.io.transport.hold import Change
+from volsurface.io.transport.wire import decode_map, encode_map
 
-HOLD_S = 0.1
 EVENT_RING = 4096  # two minutes of publications of two underlyings at ten steps a second
 
 
@@ -24,13 +22,13 @@ class SlotTable:
         self._slots: dict[str, tuple[int, bytes]] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENT_RING)
         self.event_seq = 0
-        self._changed = asyncio.Event()
+        self._change = Change()
 
     def set(self, name: str, body: bytes) -> None:
         """Replace a slot and wake whoever waits."""
         self.version += 1
         self._slots[name] = (self.version, body)
-        self._changed.set()
+        self._change.notify()
 
     def event(self, kind: str, ts_ns: int, text: str = "", severity: str = "info", **detail: Any) -> None:
         """Append an event; events are numbered, so a consumer sees when the ring has lost some."""
@@ -40,7 +38,7 @@ class SlotTable:
                 "seq": self.event_seq, "ts_ns": ts_ns, "kind": kind, "severity": severity, "text": text, "detail": detail
             }
         )  # fmt: skip
-        self._changed.set()
+        self._change.notify()
 
     def newest(self, name: str) -> bytes | None:
         """Return a slot's body, or None."""
@@ -52,16 +50,14 @@ class SlotTable:
 
         A consumer of an earlier epoch gets everything, and events from now on.
         """
-        request = msgspec.msgpack.decode(body)
+        request = decode_map(body)
         known = request.get("epoch") == self.epoch
         cursor = request.get("cursor", 0) if known else 0
         event_cursor = request.get("event_cursor", 0) if known else self.event_seq
         if self.version <= cursor and self.event_seq <= event_cursor:
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), HOLD_S)
+            await self._change.wait()
         events = [event for event in self._events if event["seq"] > event_cursor]
-        return msgspec.msgpack.encode(
+        return encode_map(
             {
                 "epoch": self.epoch,
                 "cursor": self.version,
