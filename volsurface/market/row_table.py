@@ -112,11 +112,11 @@ class RowTable:
         self._buffer = bytearray(_WIDTH * max(1, capacity))
         self._rows = np.frombuffer(self._buffer, ROW)
         self._flags: list[int] = []  # the rows' flags again: a list answers ten times faster than the array
-        self._forward_slots: dict[tuple[int, str, int], int] = {}
+        self._forward_slots: dict[tuple[str, int], int] = {}
         self._forward_buffer = bytearray(FORWARD.itemsize * 64)
         self._ring = bytearray(EVENT.itemsize * EVENT_RING)
         self._texts: dict[int, str] = {}
-        self._venues: list[VenueCounts] = []
+        self.venues: list[VenueCounts] = []  # those that `watch` was given
 
     # What codecs write -------------------------------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class RowTable:
         """Write the forward of an expiry, or the spot index when `expiry_ns` is 0; a value that is no price is ignored."""
         if not 0.0 < value < _INF:
             return
-        slot = self._forward_slots.setdefault((source, underlying, expiry_ns), len(self._forward_slots))
+        slot = self._forward_slots.setdefault((underlying, expiry_ns), len(self._forward_slots))
         if slot * FORWARD.itemsize == len(self._forward_buffer):
             self._forward_buffer = self._forward_buffer + bytes(len(self._forward_buffer))
         self.version += 1
@@ -255,7 +255,7 @@ class RowTable:
 
     def watch(self, venue: VenueCounts) -> None:
         """Put a record of `venue` into every reply."""
-        self._venues.append(venue)
+        self.venues.append(venue)
 
     def _wake(self) -> None:
         wake, self.on_next_write = self.on_next_write, None
@@ -327,6 +327,6 @@ class RowTable:
                 v.venue.encode("ascii"), VENUE_STATES.index(v.state), v.last_receive_ns, v.last_venue_ns, v.messages,
                 v.rejected, v.gaps, v.reconnects, v.subscribed, v.listed,
             )
-            for v in self._venues
+            for v in self.venues
         )  # fmt: skip
         return np.frombuffer(packed, VENUE)

@@ -2,28 +2,17 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
 from volsurface.errors import TransportError
 from volsurface.io.transport import wire
 from volsurface.market.instrument import Directory
-from volsurface.market.quote import EVENT, ROW, VENUE
+from volsurface.market.quote import EVENT, FORWARD, ROW, VENUE
 from volsurface.market.row_table import MORE, SNAPSHOT, Page
 
 _RAW_ROW = np.dtype((np.void, ROW.itemsize))  # rows are copied whole: field by field is many times slower
-
-
-class ForwardTick(NamedTuple):
-    """The newest value of a forward, or of the spot index when `expiry_ns` is 0."""
-
-    source: int
-    underlying: str
-    expiry_ns: int
-    value: float
-    ts_venue_ns: int
-    ts_recv_ns: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,14 +20,14 @@ class Batch:
     """What one `pull` brought.
 
     snapshot: everything known before was of an earlier run of the feed and is forgotten; the directory is another one.
-    changed: ids of the rows that changed, ascending, each once. forwards: the keys of `FeedPuller.forwards` that changed.
-    events: all events since the last batch, in order; texts: event seq -> text. dropped: events lost before them.
+    changed: ids of the rows that changed, ascending, each once. forwards: records (market.quote.FORWARD) that changed.
+    events: all events since the last batch, in order; texts: event seq -> text. dropped: events lost among them.
     feed_time_ns: the market's "now". complete: False when the feed writes faster than pages arrive; the rest comes next.
     """
 
     snapshot: bool
     changed: np.ndarray
-    forwards: list[tuple[int, str, int]]
+    forwards: np.ndarray
     events: np.ndarray
     texts: dict[int, str]
     dropped: int
@@ -52,7 +41,7 @@ class _Pending:
 
     snapshot: bool = False
     changed: list[np.ndarray] = field(default_factory=list)
-    forwards: dict[tuple[int, str, int], None] = field(default_factory=dict)
+    forwards: list[np.ndarray] = field(default_factory=list)
     events: list[np.ndarray] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)
     dropped: int = 0
@@ -63,9 +52,10 @@ class FeedPuller:
 
     epoch: of the feed's run, 0 before the first contact.
     rows: structured array (market.quote.ROW) of all instruments by id; NaN where nothing was said; version 0: never.
-    directory: the instruments by the same ids. forwards: (source, underlying, expiry_ns) -> ForwardTick.
-    venues: structured array (market.quote.VENUE), one record per venue. feed_time_ns: the market's "now".
-    changed, events, texts, snapshot: of the last batch. dropped: events lost since this object was made.
+    directory: the instruments by the same ids. forwards: (underlying, expiry_ns) -> the venue's forward; expiry 0: the
+        spot index. venues: structured array (market.quote.VENUE), one record per venue. feed_time_ns: the market's "now".
+    changed, events, texts, snapshot: of the last batch. last_rows: rows it took, the backlog. dropped: events lost since
+        this object was made.
     """
 
     def __init__(self, channel: wire.Channel, page_rows: int = wire.PAGE_ROWS) -> None:
@@ -74,7 +64,7 @@ class FeedPuller:
         self.epoch = self.cursor = self.event_cursor = 0
         self.feed_time_ns = 0
         self.venues = np.empty(0, VENUE)
-        self.dropped = 0
+        self.dropped = self.last_rows = 0
         self.snapshot = False
         self.changed = np.empty(0, np.int32)
         self.events = np.empty(0, EVENT)
@@ -84,7 +74,7 @@ class FeedPuller:
 
     def _forget(self) -> None:
         self.directory = Directory()
-        self.forwards: dict[tuple[int, str, int], ForwardTick] = {}
+        self.forwards: dict[tuple[str, int], float] = {}
         self._directory_version = 0
         self._table = _empty_rows(0)
 
@@ -108,6 +98,10 @@ class FeedPuller:
             if pages >= math.ceil(len(self.directory) / self._page_rows) + 2:
                 break
         return self._hand_over(complete=not more)
+
+    async def close(self) -> None:
+        """Close the channel; what is known stays."""
+        await self._channel.close()
 
     async def _ask(self) -> Page:
         request = wire.encode_pull(self._page_rows, self.epoch, self.cursor, self.event_cursor)
@@ -170,11 +164,10 @@ class FeedPuller:
         pending = self._pending
         if iids.size:
             pending.changed.append(iids)
-        for record in page.forwards.tolist():
-            _, source, underlying, expiry_ns, value, ts_venue_ns, ts_recv_ns = record
-            tick = ForwardTick(source, underlying.decode("ascii"), expiry_ns, value, ts_venue_ns, ts_recv_ns)
-            self.forwards[tick[:3]] = tick
-            pending.forwards[tick[:3]] = None
+        if page.forwards.size:
+            pending.forwards.append(page.forwards)
+            for _, _, underlying, expiry_ns, value, _, _ in page.forwards.tolist():
+                self.forwards[underlying.decode("ascii"), expiry_ns] = value
         if page.events.size:
             pending.events.append(page.events)
             pending.texts.update(page.texts)
@@ -186,9 +179,9 @@ class FeedPuller:
         pending, self._pending = self._pending, _Pending()
         batch = Batch(
             snapshot=pending.snapshot,
-            changed=np.unique(np.concatenate(pending.changed)) if pending.changed else np.empty(0, np.int32),
-            forwards=list(pending.forwards),
-            events=np.concatenate(pending.events) if pending.events else np.empty(0, EVENT),
+            changed=np.unique(_joined(pending.changed, np.dtype(np.int32))),
+            forwards=_joined(pending.forwards, FORWARD),
+            events=_joined(pending.events, EVENT),
             texts=pending.texts,
             dropped=pending.dropped,
             feed_time_ns=self.feed_time_ns,
@@ -196,7 +189,12 @@ class FeedPuller:
         )
         self.snapshot, self.changed, self.events, self.texts = batch.snapshot, batch.changed, batch.events, batch.texts
         self.dropped += batch.dropped
+        self.last_rows = sum(map(len, pending.changed))
         return batch
+
+
+def _joined(parts: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
 def _empty_rows(size: int) -> np.ndarray:

@@ -1,0 +1,200 @@
+"""The feed service: venue connections write one row table, consumers pull from it; nothing else runs here."""
+
+import asyncio
+import gc
+import logging
+import os
+import secrets
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+
+from volsurface.clock import Clock, SteppedClock, SystemClock
+from volsurface.engine.service import run_service
+from volsurface.errors import ServiceError, TransportError, unknown_name
+from volsurface.io.chain_player import ChainPlayer, read_market
+from volsurface.io.connection import run_connection
+from volsurface.io.places import FEED_SOCKET
+from volsurface.io.transport import wire
+from volsurface.io.transport.hold import Change
+from volsurface.io.transport.unix import UnixServer
+from volsurface.market.row_table import RowTable
+from volsurface.settings import MarketSettings, Settings
+from volsurface.venues.codec import Codec
+from volsurface.venues.registry import default_url, make_codec
+
+START_UP_S = 10.0  # listing and first snapshots are over: what lives now lives long
+COLLECT_EVERY_S = 300.0  # reference counting frees nearly everything; this is for the few cycles of closed connections
+RATE_OVER_S = 1.0
+RETRY_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class FeedServer:
+    """Answers PULL, DIRECTORY and CONTROL from one row table; a handler for any transport.
+
+    clock: the market's; its time is every reply's "now".
+    """
+
+    def __init__(self, table: RowTable, clock: Clock) -> None:
+        self._table, self._clock = table, clock
+        self._change = Change()
+        self._counted: dict[str, int] = {}
+        self.messages_per_s: dict[str, float] = {}
+
+    async def handle(self, kind: int, body: bytes) -> wire.Reply:
+        """Answer one request; a pull that would bring nothing is held until the next write or the liveness beat."""
+        if kind == wire.PULL:
+            return await self._pull(body)
+        if kind == wire.DIRECTORY:
+            return wire.encode_directory(self._table.directory, self._table.epoch, body)
+        if kind == wire.CONTROL:
+            return self._control(wire.decode_map(body))
+        raise TransportError(f"the feed does not answer requests of kind {wire.KINDS.get(kind, kind)}")
+
+    async def _pull(self, body: bytes) -> wire.Reply:
+        page_rows, epoch, cursor, event_cursor = wire.decode_pull(body)
+        if not self._table.has_newer(epoch, cursor, event_cursor):
+            self._table.on_next_write = self._change.notify
+            await self._change.wait()
+        return wire.encode_page(self._table.reply(page_rows, epoch, cursor, event_cursor, self._clock.now_ns()))
+
+    def _control(self, request: Mapping[str, object]) -> bytes:
+        command = str(request.get("command"))
+        if command != "health":
+            raise TransportError(unknown_name("feed command", command, ["health"]))
+        return wire.encode_map(
+            {
+                "pid": os.getpid(),
+                "epoch": self._table.epoch,
+                "version": self._table.version,
+                "events": self._table.event_seq,
+                "instruments": len(self._table.directory),
+                "messages_per_s": self.messages_per_s,
+            }
+        )
+
+    async def count_messages(self) -> None:
+        """Keep `messages_per_s` (venue -> rate over the last RATE_OVER_S) for ever."""
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        while True:
+            await asyncio.sleep(RATE_OVER_S)
+            now = loop.time()
+            for venue in self._table.venues:
+                new = venue.messages - self._counted.get(venue.venue, 0)
+                self._counted[venue.venue] = venue.messages
+                self.messages_per_s[venue.venue] = new / (now - before)
+            before = now
+
+
+async def run_feed(
+    settings: Settings,
+    run_folder: Path,
+    stop: asyncio.Event,
+    venue_urls: Mapping[str, str] | None = None,
+    chains: Path | None = None,
+) -> None:
+    """Serve the market of `settings.market` on `run_folder`/feed.sock until `stop` is set.
+
+    venue_urls: venue -> address used instead of the venue's own; the simulated market has no other.
+    chains: the chain file, or folder of them, that source "replay" plays.
+    Raises ServiceError, VenueError or ChainFileError for what cannot be started.
+    """
+    market = settings.market
+    clock: Clock
+    table = RowTable(epoch=secrets.randbits(63) | 1)
+    if market.source == "replay":
+        if chains is None:
+            raise ServiceError("the source is replay, but no chain files are given")
+        clock = SteppedClock(0)
+        player = ChainPlayer(await asyncio.to_thread(read_market, chains), table, clock, market.speed)
+        work: list[Awaitable[None]] = [player.run(stop)]
+    else:
+        clock = SystemClock()
+        work = [
+            _keep_connected(url, codec, clock, table, stop)
+            for url, codec in _codecs(market, venue_urls or {}, table)
+        ]  # fmt: skip
+    server = FeedServer(table, clock)
+    async with UnixServer(run_folder / FEED_SOCKET, server.handle):
+        log.info("epoch %x, source %s, socket %s", table.epoch, market.source, run_folder / FEED_SOCKET)
+        aside = [asyncio.create_task(server.count_messages()), asyncio.create_task(_spare_the_loop_from_gc())]
+        try:
+            await asyncio.gather(*work)
+            await stop.wait()
+        finally:
+            for task in aside:
+                task.cancel()
+            await asyncio.gather(*aside, return_exceptions=True)
+
+
+def _codecs(market: MarketSettings, venue_urls: Mapping[str, str], table: RowTable) -> list[tuple[str, Codec]]:
+    """Return (address, codec) per venue; the codecs write into `table`, which reports on them."""
+    for venue in venue_urls:
+        if venue not in market.venues:
+            raise ServiceError(unknown_name("venue in --venue-url", venue, market.venues))
+    found = []
+    for venue in market.venues:
+        codec = make_codec(venue, market.underlyings, market.channels, table)
+        url = venue_urls.get(venue)
+        if url is None:
+            if market.source == "simulated":
+                raise ServiceError(f"no address of the simulated {venue}; give --venue-url {venue}=ws://127.0.0.1:PORT")
+            url = default_url(venue)
+        table.watch(codec)
+        found.append((url, codec))
+    return found
+
+
+async def _keep_connected(url: str, codec: Codec, clock: Clock, table: RowTable, stop: asyncio.Event) -> None:
+    """Run one venue's connection; whatever goes wrong in it stays with this venue."""
+    while not stop.is_set():
+        try:
+            await run_connection(
+                url, codec, clock, on_state=lambda state: log.info("%s %s", codec.venue, state), stop=stop
+            )
+        except Exception as error:
+            log.exception("the connection to %s failed; trying again", codec.venue)
+            text = f"{codec.venue}: {type(error).__name__}: {error}"
+            table.event("disconnect", clock.now_ns(), "error", text=text)
+            try:
+                await asyncio.wait_for(stop.wait(), RETRY_S)
+            except TimeoutError:
+                continue
+
+
+async def _spare_the_loop_from_gc() -> None:
+    """Take what start-up made out of the collector's sight, and collect the rest rarely.
+
+    A full collection of a large heap stops the loop for 200 ms, and heartbeats with it.
+    """
+    try:
+        await asyncio.sleep(START_UP_S)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        while True:
+            await asyncio.sleep(COLLECT_EVERY_S)
+            gc.collect()
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def main(
+    settings: Settings,
+    run_folder: Path,
+    venue_urls: Mapping[str, str] | None = None,
+    chains: Path | None = None,
+    *,
+    log_level: str = "INFO",
+    log_file: Path | None = None,
+) -> int:
+    """Run the feed as a process of its own and return its exit code; arguments as in `run_feed` and `run_service`."""
+    return run_service(
+        lambda stop: run_feed(settings, run_folder, stop, venue_urls, chains),
+        "feed",
+        log_level=log_level,
+        log_file=log_file,
+    )

@@ -1,0 +1,173 @@
+"""Plays recorded chain snapshots into a row table, so that everything after the feed sees them as a market."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from volsurface.clock import NS_PER_S, SteppedClock
+from volsurface.errors import ChainFileError
+from volsurface.io.chain_files import read_chains
+from volsurface.market.chain import Chain
+from volsurface.market.instrument import COIN, STABLE, Instrument
+from volsurface.market.quote import FORWARD_INDEX, FORWARD_NONE, SNAPSHOT_ROW, forward_flag
+from volsurface.market.row_table import RowTable
+
+CHAIN_SUFFIXES = (".parquet", ".csv", ".json", ".gz")
+MAX_WAIT_S = 3.0  # however far apart two snapshots are, a page that shows them must move
+TICK_S = 0.05  # how often the market's clock moves between two snapshots
+
+
+def read_market(path: Path) -> list[Chain]:
+    """Return the chains of a file, or of all chain files of a folder, in time order; raises ChainFileError."""
+    if not path.is_dir():
+        return read_chains(path)
+    files = sorted(file for file in path.iterdir() if file.suffix in CHAIN_SUFFIXES)
+    if not files:
+        raise ChainFileError(f"no chain files in {path}; looked for *{', *'.join(CHAIN_SUFFIXES)}")
+    chains = [chain for file in files for chain in read_chains(file)]
+    return sorted(chains, key=lambda chain: chain.time_ns)
+
+
+@dataclass(slots=True)
+class PlayedVenue:
+    """The venue record of one venue in the recording; a message is one row of a snapshot."""
+
+    venue: str
+    state: str = "connecting"
+    messages: int = 0
+    rejected: int = 0
+    gaps: int = 0
+    reconnects: int = 0
+    subscribed: int = 0
+    listed: int = 0
+    last_receive_ns: int = 0
+    last_venue_ns: int = 0
+
+
+class ChainPlayer:
+    """A recorded market.
+
+    chains: in time order; those of one instant (several underlyings) are shown together.
+    clock: the market's; it stands at each snapshot's time when that is shown. Between snapshots it runs with the wall
+        clock and not `speed` times faster: the quotes shown are of the snapshot's instant, and valuing them hours later
+        would give vols that nobody saw.
+    speed: market seconds per second; how long one snapshot is shown, MAX_WAIT_S at most.
+    """
+
+    def __init__(self, chains: Sequence[Chain], table: RowTable, clock: SteppedClock, speed: float) -> None:
+        if not chains:
+            raise ChainFileError("there is no chain to play")
+        self._chains, self._table, self._clock, self._speed = chains, table, clock, speed
+        self._open: dict[str, set[int]] = {}  # underlying -> ids of instruments that still trade
+        self._quoted: dict[str, set[int]] = {}  # underlying -> ids in its last snapshot
+        self._venues: dict[str, PlayedVenue] = {}
+        for chain in chains:
+            for name in np.unique(chain.venue.astype(str)).tolist():
+                if name not in self._venues:
+                    self._venues[name] = PlayedVenue(name)
+                    table.watch(self._venues[name])
+        clock.set(chains[0].time_ns)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Show all snapshots one after the other; at the end say so and return. `stop` ends it earlier."""
+        moments = [(time_ns, list(chains)) for time_ns, chains in groupby(self._chains, lambda chain: chain.time_ns)]
+        for (time_ns, chains), (next_ns, _) in zip(moments, [*moments[1:], (moments[-1][0], [])]):
+            self._clock.set(time_ns)
+            for chain in chains:
+                self.show(chain)
+            await self._let_time_pass(time_ns, next_ns, stop)
+            if stop.is_set():
+                return
+        for venue in self._venues.values():
+            venue.state = "down"
+        end = datetime.fromtimestamp(moments[-1][0] / NS_PER_S, UTC)
+        self._table.event("disconnect", self._clock.now_ns(), text=f"the recording ends at {end:%Y-%m-%d %H:%M:%S}Z")
+
+    async def _let_time_pass(self, time_ns: int, next_ns: int, stop: asyncio.Event) -> None:
+        gap_ns = next_ns - time_ns
+        wait_s = min(gap_ns / NS_PER_S / self._speed, MAX_WAIT_S)
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        while (passed := loop.time() - begin) < wait_s:
+            self._clock.set(time_ns + min(round(passed * min(1.0, self._speed) * NS_PER_S), gap_ns))
+            try:
+                async with asyncio.timeout(min(TICK_S, wait_s - passed)):
+                    await stop.wait()
+                    return
+            except TimeoutError:
+                continue
+
+    def show(self, chain: Chain) -> None:
+        """Write one snapshot: new instruments are listed, quotes written, those gone or expired say so."""
+        name, now_ns = chain.underlying, chain.time_ns
+        chain = chain.take(chain.expiry_ns > now_ns)
+        iids = self._list(chain, now_ns)
+        self._write_forwards(chain)
+        self._write_rows(chain, iids)
+        known = self._open.setdefault(name, set())
+        known.update(iids)
+        expired = {iid for iid in known if self._table.directory[iid].expiry_ns <= now_ns}
+        for iid in sorted(expired):
+            self._table.closed(iid, now_ns)
+        known -= expired
+        for iid in sorted(self._quoted.get(name, set()) - set(iids) - expired):
+            self._table.ticker(iid, SNAPSHOT_ROW, now_ns, now_ns, -1, *[math.nan] * 11)
+        self._quoted[name] = set(iids)
+        self._count(chain, now_ns)
+
+    def _list(self, chain: Chain, now_ns: int) -> list[int]:
+        instruments = [
+            Instrument(venue, symbol, chain.underlying, expiry_ns, strike, right, COIN if inverse else STABLE)
+            for venue, symbol, expiry_ns, strike, right, inverse in zip(
+                chain.venue.tolist(), chain.symbol.tolist(), chain.expiry_ns.tolist(), chain.strike.tolist(),
+                chain.right.tolist(), chain.inverse.tolist(),
+            )
+        ]  # fmt: skip
+        iids = self._table.listed(instruments, now_ns)
+        new = set(iids) - self._open.get(chain.underlying, set())
+        if new:
+            text = f"{chain.underlying}: {len(new)} options"
+            self._table.event("listed", now_ns, text=text, value=float(len(new)))
+        return iids
+
+    def _write_forwards(self, chain: Chain) -> None:
+        index = chain.index[np.isfinite(chain.index)]
+        if index.size:
+            self._table.forward(
+                FORWARD_INDEX, chain.underlying, 0, float(np.median(index)), chain.time_ns, chain.time_ns
+            )
+        told = np.isfinite(chain.forward) & (chain.forward_source != FORWARD_NONE)
+        for expiry_ns in np.unique(chain.expiry_ns[told]).tolist():
+            row = int(np.flatnonzero(told & (chain.expiry_ns == expiry_ns))[0])
+            self._table.forward(
+                int(chain.forward_source[row]), chain.underlying, expiry_ns, float(chain.forward[row]),
+                chain.time_ns, chain.time_ns,
+            )  # fmt: skip
+
+    def _write_rows(self, chain: Chain, iids: list[int]) -> None:
+        for iid, source, time_ns, bid, ask, bid_size, ask_size, mark, mark_iv, forward, index, open_interest in zip(
+            iids, chain.forward_source.tolist(), chain.quote_time_ns.tolist(), chain.bid.tolist(), chain.ask.tolist(),
+            chain.bid_size.tolist(), chain.ask_size.tolist(), chain.mark.tolist(), chain.mark_iv.tolist(),
+            chain.forward.tolist(), chain.index.tolist(), chain.open_interest.tolist(),
+        ):  # fmt: skip
+            self._table.ticker(
+                iid, SNAPSHOT_ROW | forward_flag(source), time_ns, time_ns, -1, bid, ask, bid_size, ask_size, mark,
+                math.nan, math.nan, mark_iv, forward, index, open_interest,
+            )  # fmt: skip
+
+    def _count(self, chain: Chain, now_ns: int) -> None:
+        venues, counts = np.unique(chain.venue.astype(str), return_counts=True)
+        for name, rows in zip(venues.tolist(), counts.tolist()):
+            venue = self._venues[name]
+            venue.state = "live"
+            venue.messages += rows
+            venue.last_receive_ns = venue.last_venue_ns = now_ns
+        listed = [self._table.directory[iid].venue for known in self._open.values() for iid in known]
+        for venue in self._venues.values():
+            venue.listed = venue.subscribed = listed.count(venue.venue)
