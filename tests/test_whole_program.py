@@ -1,0 +1,210 @@
+"""The program as a user starts it: `panel serve app.py` on the simulated market, its services killed one at a time."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from volsurface.commands.serve import app_file, panel_command
+from volsurface.engine.client import LiveClient
+from volsurface.engine.launch import FLAGS
+from volsurface.engine.supervisor import free_port
+from volsurface.io.places import SERVICES_FILE, read_json, run_folder
+
+SERVICES = {"simulator", "feed", "engine", "historian"}
+START_S = 120.0  # a cold kernel cache on a busy machine
+BACK_S = 30.0  # the promise is 5 s on a quiet machine; the test only proves that it comes back
+
+
+class Server:
+    """A page server in a child process, with its log in its data folder."""
+
+    def __init__(self, data: Path, *flags: str, plain: bool = False) -> None:
+        self.data, self.port = data, free_port()
+        ours = ["--data", str(data), *flags]
+        if plain:  # no flag of ours but the folder, none of Panel's but the port
+            command = [sys.executable, "-m", "panel", "serve", str(app_file()), "--port", str(self.port), "--warm"]
+            command += ["--args", *ours]
+        else:
+            command = panel_command(ours, port=self.port, address="127.0.0.1")
+        self.log = data / "server.log"
+        with open(self.log, "w") as log:
+            environment = {**os.environ, "BOKEH_RESOURCES": "server"}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    @property
+    def run(self) -> Path:
+        return run_folder(self.data.resolve())
+
+    def services(self) -> dict[str, Any]:
+        return (read_json(self.run / SERVICES_FILE) or {}).get("services", {})
+
+    def pids(self) -> dict[str, int]:
+        return {name: service["pid"] for name, service in self.services().items() if service["pid"]}
+
+    async def until(self, what: Callable[[], Any], seconds: float, words: str) -> None:
+        end = time.monotonic() + seconds
+        while not what():
+            if self.process.poll() is not None or time.monotonic() > end:
+                pytest.fail(f"{words}: not within {seconds:g} s; the log ends with:\n{self.log.read_text()[-3000:]}")
+            await asyncio.sleep(0.05)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A short run folder of our own, so that a user's running server is not disturbed."""
+    folder = tmp_path_factory.mktemp("r")
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    yield folder
+    os.environ.pop("XDG_RUNTIME_DIR") if before is None else os.environ.update(XDG_RUNTIME_DIR=before)
+
+
+@pytest.fixture(scope="module")
+def server(runtime: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = Server(tmp_path_factory.mktemp("data"), "--rate", "400")
+    yield started
+    started.end()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[LiveClient]:
+    live = LiveClient(server.run)
+    following = asyncio.create_task(_follow(live))
+    await server.until(lambda: {"BTC", "ETH"} <= live.surfaces.keys() and live.connected, START_S, "first surfaces")
+    yield live
+    following.cancel()
+    await live.close()
+
+
+async def _follow(client: LiveClient) -> None:
+    while True:
+        if not await client.poll():
+            await asyncio.sleep(0.02)
+
+
+async def moves(server: Server, client: LiveClient, seconds: float = BACK_S) -> None:
+    """Wait until both surfaces have been published anew, from quotes that are newer than now."""
+    now_ns = time.time_ns()
+    await server.until(
+        lambda: client.connected and all(p.newest_quote_ns > now_ns for p in client.surfaces.values()),
+        seconds,
+        "surfaces from new quotes",
+    )
+
+
+async def test_surfaces_of_both_coins_move(server: Server, client: LiveClient) -> None:
+    before = {name: publication.surface_id for name, publication in client.surfaces.items()}
+    await moves(server, client)
+    for name, publication in client.surfaces.items():
+        assert publication.surface_id > before[name]
+        assert 9 <= len(publication.surface.smiles) <= 14
+        assert publication.quotes.used.sum() > 200
+        assert publication.spot > 0
+        for smile in publication.surface.smiles:
+            assert 0.1 < smile.atm_vol < 3.0
+    assert client.status["source"] == "simulated"
+    assert client.status["backlog"] <= client.status["instruments"]
+
+
+async def test_a_setting_is_taken_by_the_engine_and_a_wrong_one_refused(server: Server, client: LiveClient) -> None:
+    version = await client.change_settings({"fit": {"min_quotes": 8}}, "test")
+    await server.until(lambda: client.settings_version == version, 5, "the new settings")
+    assert client.settings["fit"]["min_quotes"] == 8
+    with pytest.raises(Exception, match="from 3 to 40"):
+        await client.change_settings({"fit": {"min_quotes": 99}}, "test")
+
+
+async def test_the_history_answers_in_another_process(server: Server, client: LiveClient) -> None:
+    catalogue = server.data / "history" / "simulated" / "history.duckdb"
+    code = (
+        "import duckdb, sys; db = duckdb.connect(sys.argv[1], read_only=True);"
+        "print([db.sql(f'SELECT count(*) FROM {t}').fetchone()[0] for t in ('quotes', 'smiles', 'metrics')])"
+    )
+
+    def counts() -> list[int]:
+        if not catalogue.exists():
+            return [0]
+        done = subprocess.run([sys.executable, "-c", code, str(catalogue)], capture_output=True, text=True)
+        return eval(done.stdout) if done.returncode == 0 else [0]
+
+    await server.until(lambda: all(counts()), 60, "rows in the history")
+
+
+@pytest.mark.parametrize("service", ["feed", "engine", "historian", "simulator"])
+async def test_a_killed_service_comes_back(server: Server, client: LiveClient, service: str) -> None:
+    await server.until(lambda: SERVICES <= server.pids().keys(), 20, "all services")
+    pid = server.pids()[service]
+    os.kill(pid, signal.SIGKILL)
+    await server.until(lambda: server.pids().get(service, pid) != pid, BACK_S, f"a new {service}")
+    await moves(server, client)
+    if service == "engine":
+        await server.until(lambda: client.settings["fit"]["min_quotes"] == 8, 5, "settings kept over the restart")
+
+
+async def test_ctrl_c_ends_everything_and_says_what_was_saved(server: Server, client: LiveClient) -> None:
+    await server.until(lambda: SERVICES <= server.pids().keys(), 20, "all services")
+    children = [psutil.Process(pid) for pid in server.pids().values()]
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(20) == 0
+    _, alive = psutil.wait_procs(children, timeout=1)
+    assert not alive
+    assert "rows saved in" in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+async def test_no_orphan_is_left_when_the_server_is_killed(runtime: Path, tmp_path: Path) -> None:
+    started = Server(tmp_path, "--rate", "50", "--no-history", plain=True)
+    try:
+        await started.until(lambda: {"simulator", "feed", "engine"} <= started.pids().keys(), 60, "services")
+        children = [psutil.Process(pid) for pid in started.pids().values()]
+        started.process.kill()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive
+    finally:
+        started.end()
+
+
+# What each flag of ours needs behind it to be taken; the market stays small.
+EXAMPLES = {
+    "venues": ["deribit"], "venue-url": ["deribit=ws://127.0.0.1:9/ws/api/v2"], "underlyings": ["BTC"], "rate": ["50"],
+    "seed": ["3"], "speed": ["10"], "data": [], "config": [], "chains": [], "services-log-level": ["warning"],
+    "services-log-file": [],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", [name for name, *_ in FLAGS if name != "data"])
+async def test_panel_passes_each_flag_on(runtime: Path, tmp_path: Path, flag: str) -> None:
+    values = list(EXAMPLES.get(flag, []))
+    if flag == "config":
+        (tmp_path / "mine.toml").write_text("[market]\nrate = 50.0\n")
+        values = [str(tmp_path / "mine.toml")]
+    if flag == "services-log-file":
+        values = [str(tmp_path / "services.log")]
+    if flag == "chains":
+        header = "timestamp,venue,underlying,instrument,expiry,strike,right,bid,ask,settlement\n"
+        row = "2026-01-05T00:00:00Z,deribit,BTC,BTC-27MAR26-100000-C,2026-03-27T08:00:00Z,100000,call,0.05,0.06,coin\n"
+        (tmp_path / "chain.csv").write_text(header + row)
+        values = [str(tmp_path / "chain.csv")]
+    started = Server(tmp_path, f"--{flag}", *values, plain=True)
+    try:
+        await started.until(lambda: {"feed", "engine"} <= started.pids().keys(), 60, f"services with --{flag}")
+    finally:
+        started.end()
