@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ async def test_the_history_answers_in_another_process(server: Server, client: Li
 
 @pytest.mark.parametrize("service", ["feed", "engine", "historian", "simulator"])
 async def test_a_killed_service_comes_back(server: Server, client: LiveClient, service: str) -> None:
-    await server.until(lambda: SERVICES <= server.pids().keys(), 20, "all services")
+    await server.until(lambda: server.pids().keys() >= SERVICES, 20, "all services")
     pid = server.pids()[service]
     os.kill(pid, signal.SIGKILL)
     await server.until(lambda: server.pids().get(service, pid) != pid, BACK_S, f"a new {service}")
@@ -159,7 +159,7 @@ async def test_a_killed_service_comes_back(server: Server, client: LiveClient, s
 
 
 async def test_ctrl_c_ends_everything_and_says_what_was_saved(server: Server, client: LiveClient) -> None:
-    await server.until(lambda: SERVICES <= server.pids().keys(), 20, "all services")
+    await server.until(lambda: server.pids().keys() >= SERVICES, 20, "all services")
     children = [psutil.Process(pid) for pid in server.pids().values()]
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(20) == 0
