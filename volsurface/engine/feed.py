@@ -5,7 +5,7 @@ import gc
 import logging
 import os
 import secrets
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 
 from volsurface.clock import Clock, SteppedClock, SystemClock
@@ -93,19 +93,19 @@ async def run_feed(
     run_folder: Path,
     stop: asyncio.Event,
     venue_urls: Mapping[str, str] | None = None,
-    chains: Path | None = None,
+    chains: Sequence[str | Path] = (),
 ) -> None:
     """Serve the market of `settings.market` on `run_folder`/feed.sock until `stop` is set.
 
     venue_urls: venue -> address used instead of the venue's own; the simulated market has no other.
-    chains: the chain file, or folder of them, that source "replay" plays.
+    chains: the files that source "replay" plays, in time order of what they hold.
     Raises ServiceError, VenueError or ChainFileError for what cannot be started.
     """
     market = settings.market
     clock: Clock
     table = RowTable(epoch=secrets.randbits(63) | 1)
     if market.source == "replay":
-        if chains is None:
+        if not chains:
             raise ServiceError("the source is replay, but no chain files are given")
         clock = SteppedClock(0)
         player = ChainPlayer(await asyncio.to_thread(read_market, chains), table, clock, market.speed)
@@ -186,7 +186,7 @@ def main(
     settings: Settings,
     run_folder: Path,
     venue_urls: Mapping[str, str] | None = None,
-    chains: Path | None = None,
+    chains: Sequence[str | Path] = (),
     *,
     log_level: str = "INFO",
     log_file: Path | None = None,

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -18,19 +18,13 @@ from volsurface.market.instrument import COIN, STABLE, Instrument
 from volsurface.market.quote import FORWARD_INDEX, FORWARD_NONE, SNAPSHOT_ROW, forward_flag
 from volsurface.market.row_table import RowTable
 
-CHAIN_SUFFIXES = (".parquet", ".csv", ".json", ".gz")
 MAX_WAIT_S = 3.0  # however far apart two snapshots are, a page that shows them must move
 TICK_S = 0.05  # how often the market's clock moves between two snapshots
 
 
-def read_market(path: Path) -> list[Chain]:
-    """Return the chains of a file, or of all chain files of a folder, in time order; raises ChainFileError."""
-    if not path.is_dir():
-        return read_chains(path)
-    files = sorted(file for file in path.iterdir() if file.suffix in CHAIN_SUFFIXES)
-    if not files:
-        raise ChainFileError(f"no chain files in {path}; looked for *{', *'.join(CHAIN_SUFFIXES)}")
-    chains = [chain for file in files for chain in read_chains(file)]
+def read_market(paths: Iterable[str | Path]) -> list[Chain]:
+    """Return the chains of all `paths` in time order; raises ChainFileError for one that cannot be read."""
+    chains = [chain for path in paths for chain in read_chains(Path(path))]
     return sorted(chains, key=lambda chain: chain.time_ns)
 
 
