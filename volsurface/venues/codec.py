@@ -54,18 +54,23 @@ class Codec(Protocol):
     """One venue's protocol on one connection."""
 
     venue: str
+    sink: Sink
     state: str  # one of market.quote.VENUE_STATES
     messages: int  # frames received
     rejected: int  # frames or entries that could not be understood
     gaps: int
     subscribed: int  # channels confirmed by the venue
+    listed: int  # instruments followed
+    reconnects: int
+    last_receive_ns: int  # when the last frame came
     last_venue_ns: int  # newest venue time seen
+    hang_up: str  # why the connection should be closed and made again; empty while it is healthy
 
     def connected(self, now_ns: int) -> None:
         """The socket is open: forget the last connection and queue the opening frames."""
 
     def disconnected(self, now_ns: int, reason: str) -> None:
-        """The socket is gone: every book is unknown."""
+        """The socket is gone, or could not be opened: every book is unknown."""
 
     def receive(self, frame: bytes, now_ns: int) -> None:
         """Take one frame as received at `now_ns`. Never raises for what a frame contains."""
