@@ -24,7 +24,7 @@ from volsurface.market.quote import (
     forward_flag,
     forward_source,
 )
-from volsurface.market.row_table import EVENT_RING, MORE, SNAPSHOT, RowTable
+from volsurface.market.row_table import EVENT_RING, MAX_TEXT, MORE, SNAPSHOT, RowTable
 
 NAN = math.nan
 EPOCH = 7
@@ -223,6 +223,12 @@ def test_events_keep_their_order_and_texts():
     assert page.events["severity"].tolist() == [0, 1]
     assert page.texts == {2: "change 7 after 5"}
     assert page.flags == 0
+
+
+def test_the_text_of_an_event_is_cut_and_can_always_be_sent():
+    table = table_of(1)
+    table.event("reject_frame", 1, text="\ud800" + "x" * 5000)
+    assert table.reply(10, EPOCH, 0, 0, 0).texts == {1: "?" + "x" * (MAX_TEXT - 1)}
 
 
 def test_events_are_paged_and_one_always_goes():

@@ -36,6 +36,7 @@ from volsurface.market.quote import (
 )
 
 EVENT_RING = 65_536
+MAX_TEXT = 1_000  # characters of an event's text
 SNAPSHOT, MORE = 1, 2  # page flags: forget the earlier epoch; there is another page
 
 _NAN, _INF = math.nan, math.inf
@@ -250,7 +251,8 @@ class RowTable:
         )  # fmt: skip
         self._texts.pop(seq - EVENT_RING, None)
         if text:
-            self._texts[seq] = text
+            # Text may quote a venue: cut to a size, and what UTF-8 cannot say must not spoil every reply it is in.
+            self._texts[seq] = text[:MAX_TEXT].encode("utf-8", "replace").decode()
         self._wake()
 
     def watch(self, venue: VenueCounts) -> None:

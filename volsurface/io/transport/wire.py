@@ -57,6 +57,7 @@ class DirectoryPage(msgspec.Struct, frozen=True):
     instruments: list[Instrument]
 
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)  # text that is not UTF-8 is not a MsgspecError
 _directory_decoder = msgspec.msgpack.Decoder(DirectoryPage)
 _texts_decoder = msgspec.msgpack.Decoder(dict[int, str])
 
@@ -127,7 +128,7 @@ def decode_page(body: bytes, page_rows: int) -> Page:
     rows, events, forwards, venues = arrays
     try:
         texts = _texts_decoder.decode(body[at:]) if text_bytes else {}
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise TransportError(f"a reply's event texts cannot be read: {error}") from error
     return Page(flags, epoch, cursor, event_cursor, dropped, feed_time_ns, rows, events, forwards, venues, texts,
                 directory_version, directory_size)  # fmt: skip
@@ -152,7 +153,7 @@ def decode_directory(body: bytes) -> DirectoryPage:
     """Return the instruments in a reply to a directory request."""
     try:
         return _directory_decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise TransportError(f"a directory cannot be read: {error}") from error
 
 
@@ -165,7 +166,7 @@ def decode_map(body: bytes) -> dict[str, Any]:
     """Return the map in a msgpack body; raises TransportError when it is none."""
     try:
         values = msgspec.msgpack.decode(body)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise TransportError(f"a body is not msgpack: {error}") from error
     if not isinstance(values, dict):
         raise TransportError(f"a body must be a map, found {type(values).__name__}")
