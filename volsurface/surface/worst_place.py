@@ -54,7 +54,7 @@ def _search(kind, one, two, violated, witness):
     ks.sort()
     best, at = np.inf, 0
     reach = WINDOW
-    for attempt in range(2):
+    for _ in range(2):
         for i in range(ks.size):
             if abs(ks[i]) <= reach:
                 value = _value(kind, one, two, ks[i])

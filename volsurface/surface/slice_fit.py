@@ -1,0 +1,286 @@
+"""Least squares of one SVI slice: Levenberg-Marquardt under bounds, from a cold or a warm start, with a robust first stage.
+
+A slice is theta = (a, p, b, m, ln sigma), p = b rho, so that w = a + p x + b s is linear in the first three. The residual of
+a quote is weight (w(k) - w_quoted). Constraints are linearised rows value + A d >= 0 of a quadratic program solved by dual
+coordinate ascent, the form that a joint fit of several slices under no-arbitrage cuts needs as well.
+"""
+
+import math
+
+import numpy as np
+
+from volsurface.pricing.kernel import kernel
+from volsurface.surface.cold_start import LEE, cold_start
+
+N_ROWS = 9
+RHO_MARGIN = 1e-3  # |rho| <= 1 - this: nearer to 1 the float certificate has no answer
+HUBER = 0.5  # half-spreads at which the first stage's loss turns from square to linear
+SUSPICIOUS = 2.0  # a plain fit within this many half-spreads everywhere has nothing to reject
+POOR = 1.0  # mean squared residual above which a warm start is checked against a cold one
+MAX_STEPS = 100
+FLOOR = 1e-3  # least variance allowed, in units of the smallest quoted one
+
+
+@kernel
+def variance(theta, k):
+    """w(k) of theta."""
+    x = k - theta[3]
+    return theta[0] + theta[1] * x + theta[2] * math.sqrt(x * x + math.exp(2.0 * theta[4]))
+
+
+@kernel
+def variance_gradient(theta, k, out):
+    """Write dw/dtheta at k."""
+    sigma2 = math.exp(2.0 * theta[4])
+    x = k - theta[3]
+    s = math.sqrt(x * x + sigma2)
+    out[0], out[1], out[2] = 1.0, x, s
+    out[3] = -theta[1] - theta[2] * x / s
+    out[4] = theta[2] * sigma2 / s
+
+
+@kernel
+def _loss(r, huber):
+    """Half the square of r, linear beyond `huber`."""
+    size = abs(r)
+    return 0.5 * r * r if size <= huber else huber * (size - 0.5 * huber)
+
+
+@kernel
+def cost(k, w, weight, theta, huber):
+    """Sum of losses."""
+    total, sigma2 = 0.0, math.exp(2.0 * theta[4])
+    for i in range(k.size):
+        x = k[i] - theta[3]
+        total += _loss(weight[i] * (theta[0] + theta[1] * x + theta[2] * math.sqrt(x * x + sigma2) - w[i]), huber)
+    return total
+
+
+@kernel
+def normal_equations(k, w, weight, theta, huber, H, G):
+    """Write the Gauss-Newton matrix (lower half) and the gradient of the cost; return the cost.
+
+    Beyond `huber` a residual counts with weight huber / |r|: the matrix of the iteratively reweighted problem.
+    """
+    total, sigma2 = 0.0, math.exp(2.0 * theta[4])
+    H[:] = 0.0
+    G[:] = 0.0
+    J = np.empty(5)
+    for i in range(k.size):
+        x, q = k[i] - theta[3], weight[i]
+        s = math.sqrt(x * x + sigma2)
+        r = q * (theta[0] + theta[1] * x + theta[2] * s - w[i])
+        total += _loss(r, huber)
+        damp = 1.0 if abs(r) <= huber else huber / abs(r)
+        J[0], J[1], J[2] = q, q * x, q * s
+        J[3], J[4] = -q * (theta[1] + theta[2] * x / s), q * theta[2] * sigma2 / s
+        for u in range(5):
+            G[u] += damp * J[u] * r
+            for v in range(u + 1):
+                H[u, v] += damp * J[u] * J[v]
+    return total
+
+
+@kernel
+def factorise(H, L):
+    """Write the Cholesky factor of H (lower half given); False when H is not positive definite."""
+    for i in range(5):
+        for j in range(i + 1):
+            total = H[i, j]
+            for q in range(j):
+                total -= L[i, q] * L[j, q]
+            if i == j:
+                if not total > 1e-300:
+                    return False
+                L[i, i] = math.sqrt(total)
+            else:
+                L[i, j] = total / L[j, j]
+    return True
+
+
+@kernel
+def solve(L, right, out):
+    """Write the solution of L L^T out = right."""
+    for i in range(5):
+        total = right[i]
+        for q in range(i):
+            total -= L[i, q] * out[q]
+        out[i] = total / L[i, i]
+    for i in range(4, -1, -1):
+        total = out[i]
+        for q in range(i + 1, 5):
+            total -= L[q, i] * out[q]
+        out[i] = total / L[i, i]
+
+
+@kernel
+def constraint_rows(theta, low, high, floor, value, A):
+    """Write value + A d >= 0: |rho|, Lee's wings, the box of (m, ln sigma), the least variance (scaled by 1000 floors)."""
+    p, b = theta[1], theta[2]
+    A[:] = 0.0
+    for i in range(2):
+        sign = -1.0 if i == 0 else 1.0
+        value[2 * i], A[2 * i, 1], A[2 * i, 2] = (1.0 - RHO_MARGIN) * b + sign * p - 1e-9, sign, 1.0 - RHO_MARGIN
+        value[2 * i + 1], A[2 * i + 1, 1], A[2 * i + 1, 2] = LEE - b + sign * p, sign, -1.0
+        value[4 + 2 * i], A[4 + 2 * i, 3 + i] = theta[3 + i] - low[i], 1.0
+        value[5 + 2 * i], A[5 + 2 * i, 3 + i] = high[i] - theta[3 + i], -1.0
+    root, sigma = math.sqrt(max(b * b - p * p, 1e-16)), math.exp(theta[4])
+    unit = 1.0 / (1e3 * floor)
+    value[8] = (theta[0] + sigma * root - floor) * unit
+    A[8, 0], A[8, 1], A[8, 2] = unit, -sigma * p / root * unit, sigma * b / root * unit
+    A[8, 4] = sigma * root * unit
+
+
+@kernel
+def constrained_step(L, value, A, tolerance, d, lam):
+    """Change the free step d into the minimiser under value + A d >= 0, by dual coordinate ascent; write the multipliers."""
+    lam[:] = 0.0
+    worst = 0.0
+    for c in range(value.size):
+        v = value[c]
+        for u in range(5):
+            v += A[c, u] * d[u]
+        worst = min(worst, v)
+    if worst >= 0.0:
+        return
+    V, M = np.empty((value.size, 5)), np.zeros(value.size)
+    for c in range(value.size):
+        solve(L, A[c], V[c])
+        for u in range(5):
+            M[c] += V[c, u] * A[c, u]
+    for _ in range(300):
+        change = 0.0
+        for c in range(value.size):
+            if M[c] <= 0.0:
+                continue
+            v = value[c]
+            for u in range(5):
+                v += A[c, u] * d[u]
+            step = max(-v / M[c], -lam[c])
+            if step != 0.0:
+                lam[c] += step
+                change = max(change, step * step * M[c])
+                for u in range(5):
+                    d[u] += V[c, u] * step
+        if change < tolerance:
+            return
+
+
+@kernel
+def descend(k, w, weight, theta, low, high, floor, huber, tolerance):
+    """Levenberg-Marquardt from theta (changed in place) with an l1 penalty on the constraints; return the cost.
+
+    Stops when an accepted step lowers the cost by less than `tolerance` of it.
+    """
+    H, G, HL, L = np.zeros((5, 5)), np.zeros(5), np.zeros((5, 5)), np.zeros((5, 5))
+    d, lam, trial = np.zeros(5), np.zeros(N_ROWS), np.zeros(5)
+    value, A, new_value, new_A = np.zeros(N_ROWS), np.zeros((N_ROWS, 5)), np.zeros(N_ROWS), np.zeros((N_ROWS, 5))
+    mu, nu = 1e-3, 0.0
+    now = normal_equations(k, w, weight, theta, huber, H, G)
+    constraint_rows(theta, low, high, floor, value, A)
+    broken = -np.minimum(value, 0.0).sum()
+    for _ in range(MAX_STEPS):
+        HL[:] = H
+        for u in range(5):
+            HL[u, u] += mu * H[u, u] + 1e-12 * (H[0, 0] + 1e-9)
+        if not factorise(HL, L):
+            mu = max(10.0 * mu, 1e-6)
+            if mu > 1e12:
+                break
+            continue
+        solve(L, -G, d)
+        constrained_step(L, value, A, 1e-14 * (now + 1e-6), d, lam)
+        nu = max(nu, 1.5 * lam.max())
+        for u in range(5):
+            trial[u] = theta[u] + d[u]
+        trial[3] = min(max(trial[3], low[0]), high[0])
+        trial[4] = min(max(trial[4], max(low[1], theta[4] - 1.5)), min(high[1], theta[4] + 1.5))
+        new = cost(k, w, weight, trial, huber)
+        constraint_rows(trial, low, high, floor, new_value, new_A)
+        new_broken = -np.minimum(new_value, 0.0).sum()
+        before, after = now + nu * broken, new + nu * new_broken
+        if after <= before:
+            theta[:] = trial
+            value[:] = new_value
+            A[:] = new_A
+            broken = new_broken
+            now = normal_equations(k, w, weight, theta, huber, H, G)
+            mu = max(0.2 * mu, 1e-9)
+            if before - after < tolerance * (before + 1e-2 * k.size) and broken < 1e-4:
+                break
+        else:
+            mu = max(6.0 * mu, 1e-6)
+            if mu > 1e8:
+                break
+    return now
+
+
+@kernel
+def _start_cold(k, w, weight, theta, low, high, floor, huber, tolerance):
+    cold_start(k, w, weight, theta)
+    theta[4] = min(max(theta[4], low[1] + 1e-6), high[1] - 1e-6)
+    return descend(k, w, weight, theta, low, high, floor, huber, tolerance)
+
+
+@kernel
+def fit_slice(k, w, weight, spreads, theta, warm, robust, outlier, min_quotes, tolerance, used):
+    """Fit theta (start in, result out) to the quotes of one expiry and mark the used ones; return the cost.
+
+    k, w: log-moneyness and quoted total variance. weight: of the residuals. spreads: 1 / (half-spread in w), in which
+    outliers are measured. warm: theta is a start; otherwise a cold one is made. robust: when a quote lies more than
+    SUSPICIOUS half-spreads off, a Huber fit decides which quotes lie beyond `outlier` and a plain fit of the others follows.
+    """
+    reach = max(k.max() - k.min(), 1e-6)
+    low = np.array([k.min() - 0.5 * reach, math.log(0.005 * reach)])
+    high = np.array([k.max() + 0.5 * reach, math.log(4.0 * reach)])
+    floor = FLOOR * w.min()
+    used[:] = True
+    if warm:
+        theta[3] = min(max(theta[3], low[0]), high[0])
+        theta[4] = min(max(theta[4], low[1]), high[1])
+        least = descend(k, w, weight, theta, low, high, floor, np.inf, tolerance)
+    if not warm or least > 0.5 * POOR * k.size:
+        other = np.empty(5)
+        cold = _start_cold(k, w, weight, other, low, high, floor, np.inf, tolerance)
+        if not warm or cold < least:
+            theta[:] = other
+            least = cold
+    if not robust:
+        return least
+    worst = 0.0
+    for i in range(k.size):
+        worst = max(worst, abs(spreads[i] * (variance(theta, k[i]) - w[i])))
+    if worst <= SUSPICIOUS:
+        return least
+    guess = theta.copy()
+    descend(k, w, weight, guess, low, high, floor, HUBER, tolerance)
+    for i in range(k.size):
+        used[i] = abs(spreads[i] * (variance(guess, k[i]) - w[i])) <= outlier
+    kept = used.sum()
+    if kept == k.size or kept < min_quotes:
+        used[:] = True
+        return least
+    theta[:] = guess
+    return descend(k[used], w[used], weight[used], theta, low, high, floor, np.inf, tolerance)
+
+
+@kernel("f8[::1](i8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], b1[::1], b1, f8, i8, f8, b1[::1])")
+def fit_slices(offsets, k, w, weight, spreads, thetas, warm, robust, outlier, min_quotes, tolerance, used):
+    """Fit every slice: quotes offsets[i] : offsets[i + 1] belong to thetas[i]. Return the costs, shape (n_slices,)."""
+    costs = np.empty(thetas.shape[0])
+    for i in range(thetas.shape[0]):
+        rows = slice(offsets[i], offsets[i + 1])
+        costs[i] = fit_slice(
+            k[rows],
+            w[rows],
+            weight[rows],
+            spreads[rows],
+            thetas[i],
+            warm[i],
+            robust,
+            outlier,
+            min_quotes,
+            tolerance,
+            used[rows],
+        )
+    return costs
