@@ -258,6 +258,7 @@ class OptionStream:
         ts_ns = q.timestamp * NS_PER_MS
         if ts_ns > self._session.last_venue_ns:
             self._session.last_venue_ns = ts_ns
+        self.book_live = True  # so that a lost connection takes it back
         bid, ask = q.best_bid_price or NAN, q.best_ask_price or NAN
         if bid < 0:
             bid = NAN
