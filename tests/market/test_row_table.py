@@ -150,9 +150,12 @@ def test_a_closed_instrument_has_no_quote_until_it_is_listed_again():
     assert math.isnan(table.rows[1]["bid"])
     ticker(table, 1)
     assert table.rows[1]["flags"] == FUTURE | CLOSED
+    book(table, 1)
+    ticker(table, 1)
+    assert table.rows[1]["flags"] == FUTURE | CLOSED | BOOK_TOP
     assert table.listed([option(1), option(0)], 600) == [1, 0]
     assert table.rows[1]["flags"] == 0
-    assert table.version == version + 2  # the other one was open and keeps its row
+    assert table.version == version + 4  # the other one was open and keeps its row
 
 
 def test_the_table_grows_and_keeps_what_it_has():

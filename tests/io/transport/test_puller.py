@@ -191,11 +191,11 @@ def test_a_snapshot_whose_directory_does_not_come_is_asked_for_again(known):
     feed = Feed(3)
     puller = FeedPuller(feed)
     if known:
-        for _ in range(50):
-            ticker(feed.table, 0)
         pull(puller)
         feed.table = RowTable(12)
-        feed.table.listed([option(9)], 1)
+        feed.table.listed([option(9), option(8)], 1)
+        for _ in range(50):  # its versions are far beyond the cursor of the earlier run
+            ticker(feed.table, 1)
     once(feed, wire.DIRECTORY, refuse)
     fails(puller, "cut")
     batch = pull(puller)
