@@ -1,0 +1,320 @@
+"""The simulated market: which options are listed, what they are worth, who quotes them, and their order books.
+
+No I/O and no clock: `advance(now_ns)` brings everything to an instant. True prices and wished quotes of all options are
+recomputed there with numpy; a book follows its wish only when `move_book` is called for it, which is when the venue
+publishes it. So what a venue says about an option is always what stands in its book.
+"""
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from volsurface.pricing.black76 import black76_price
+from volsurface.simulator.listing import Expiry, expiry_kinds, expiry_label, listed_expiries
+from volsurface.simulator.order_book import PRICE_UNIT, Change, OrderBook
+from volsurface.simulator.quoting import target_quotes
+from volsurface.simulator.ticker_values import INV_SQRT_2PI, TickerValues, ticker_values
+from volsurface.simulator.true_surface import TrueSmiles, TrueSurface
+
+NS_PER_S = 1_000_000_000
+SHADE_SIZE, SHADE_MEMORY_S = 0.3, 30.0  # how far quotes lean, in half-spreads, and for how long
+FIRST_CHANGE_ID = 71_000_000_000
+LARGEST_CHANGE_STEP = 40  # change_id is shared by all books, so one book's jumps
+DEPTHS = (1, 2, 3, 3, 4, 5, 6)
+
+
+@dataclass(slots=True, eq=False)
+class Option:
+    """A listed option and what the venue keeps about it; `row` is its place in the market's arrays, -1 after expiry."""
+
+    symbol: str
+    underlying: str
+    expiry: Expiry
+    strike: float
+    right: int
+    instrument_id: int
+    row: int
+    book: OrderBook
+    luck: float
+    open_interest: float
+    settlement_price: float = 0.0
+    last_price: float | None = None
+    volume: float = 0.0
+    high: float | None = None
+    low: float | None = None
+    trades: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One trade at the top of a book; `price` in coin, `iv` in percent, `direction` of the one who hit it."""
+
+    option: Option
+    trade_id: int
+    trade_seq: int
+    price: float
+    amount: float
+    iv: float
+    mark: float
+    index: float
+    direction: str
+    tick_direction: int
+
+
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """What changed in the listing at one instant."""
+
+    now_ns: int
+    expired: tuple[Option, ...]
+    listed: tuple[Option, ...]
+
+
+@dataclass(slots=True)
+class _Columns:
+    """Per option, shape (n_options,): what does not change between two listings."""
+
+    strike: np.ndarray
+    right: np.ndarray
+    expiry: np.ndarray  # row of its expiry in the concatenated smiles
+    coin: np.ndarray  # row of its underlying
+    luck: np.ndarray
+
+
+@dataclass(slots=True)
+class _State:
+    """Per option, shape (n_options,), at the market's instant."""
+
+    forward: np.ndarray
+    years: np.ndarray
+    vol: np.ndarray
+    mark: np.ndarray
+    bid: np.ndarray
+    ask: np.ndarray
+
+
+@dataclass(slots=True)
+class _Standing:
+    """Best prices in the books, in price units, shape (n_options,)."""
+
+    bid: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    ask: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+
+
+class Market:
+    """BTC and ETH options (or any profile of `true_surface`) with a known true surface."""
+
+    def __init__(self, underlyings: Sequence[str], seed: int, now_ns: int) -> None:
+        self.underlyings = tuple(underlyings)
+        self.seed = seed
+        self.surfaces = {name: TrueSurface(name, seed) for name in self.underlyings}
+        self.smiles: dict[str, TrueSmiles] = {}
+        self.expiries: dict[str, tuple[Expiry, ...]] = {name: () for name in self.underlyings}
+        self.options: list[Option] = []
+        self.by_symbol: dict[str, Option] = {}
+        self.now_ns = now_ns
+        self._generator = np.random.default_rng([seed, 0x5EED])
+        self._random = random.Random(seed)
+        self._change_id = FIRST_CHANGE_ID + 1_000_003 * (seed % 1000)
+        self._next_trade_id = 240_000_000
+        self._next_instrument_id = 400_000
+        self._standing = _Standing()
+        self._next_roll_ns = 0
+        self._shade = np.zeros(0)
+        self.advance(now_ns)
+        for option in self.options:
+            self.move_book(option)
+
+    def advance(self, now_ns: int) -> Roll | None:
+        """Bring listing, true prices and wished quotes to `now_ns`; return what was listed or expired, if anything."""
+        decay = math.exp(-max(now_ns - self.now_ns, 0) / NS_PER_S / SHADE_MEMORY_S)
+        self.now_ns = now_ns
+        roll = self._relist(now_ns) if now_ns >= self._next_roll_ns else None
+        fresh = self._generator.standard_normal(len(self.options))
+        self._shade = np.clip(self._shade * decay + SHADE_SIZE * math.sqrt(1.0 - decay * decay) * fresh, -0.95, 0.95)
+        self._reprice(now_ns)
+        if roll is not None:
+            for option in roll.listed:
+                self.move_book(option)
+        return roll
+
+    def changed(self) -> list[Option]:
+        """Return the options whose wished quotes differ from their books."""
+        state, standing = self._state, self._standing
+        rows = np.flatnonzero((state.bid != standing.bid) | (state.ask != standing.ask))
+        return [self.options[row] for row in rows.tolist()]
+
+    def move_book(self, option: Option) -> tuple[list[Change], list[Change]]:
+        """Let the book of a listed `option` follow its wish; return the changes of bids and asks, both empty if none."""
+        row, book = option.row, option.book
+        bid, ask = int(self._state.bid[row]), int(self._state.ask[row])
+        bids, asks = book.move(bid, ask, self._amounts(option))
+        if bids or asks:
+            self._change_id += self._random.randrange(1, LARGEST_CHANGE_STEP)
+            book.change_id = self._change_id
+            self._standing.bid[row] = bid
+            self._standing.ask[row] = ask
+        return bids, asks
+
+    def tickers(self, options: list[Option]) -> TickerValues:
+        """Return the computed ticker values of listed `options`, one or more, at the market's instant."""
+        rows = np.fromiter((option.row for option in options), np.int64, len(options))
+        state, columns, standing = self._state, self._columns, self._standing
+        return ticker_values(
+            index=self._spot[columns.coin[rows]],
+            forward=state.forward[rows],
+            strike=columns.strike[rows],
+            years=state.years[rows],
+            right=columns.right[rows],
+            vol=state.vol[rows],
+            mark=state.mark[rows],
+            bid=standing.bid[rows] * PRICE_UNIT,
+            ask=standing.ask[rows] * PRICE_UNIT,
+        )
+
+    def mark(self, option: Option) -> float:
+        """Return the true price in coin of a listed option."""
+        return float(self._state.mark[option.row])
+
+    def true_vol(self, option: Option) -> float:
+        """Return the true vol (decimal per year) of a listed option."""
+        return float(self._state.vol[option.row])
+
+    def trade(self) -> Trade | None:
+        """Let somebody hit a quote of a random option; None when that option has no quote. Its book is not changed."""
+        option = self._random.choice(self.options)
+        buys = self._random.random() < 0.5
+        book = option.book
+        units = book.best_ask if buys else book.best_bid
+        if not units:
+            return None
+        amount = min((book.asks if buys else book.bids)[units], 0.1 * self._random.randrange(1, 200))
+        price = units * PRICE_UNIT
+        values = self.tickers([option])
+        previous = option.last_price
+        rising = previous is None or price > previous
+        tick = (0 if rising else 2) if price != previous else (1 if buys else 3)
+        option.last_price = price
+        option.volume = round(option.volume + amount, 1)
+        option.high = max(price, option.high or price)
+        option.low = min(price, option.low or price)
+        option.trades += 1
+        self._next_trade_id += self._random.randrange(1, 5)
+        return Trade(
+            option=option,
+            trade_id=self._next_trade_id,
+            trade_seq=option.trades,
+            price=price,
+            amount=round(amount, 1),
+            iv=(values.ask_iv if buys else values.bid_iv)[0],
+            mark=values.mark[0],
+            index=values.index[0],
+            direction="buy" if buys else "sell",
+            tick_direction=tick,
+        )
+
+    def underlying_index(self, option: Option) -> str:
+        """Return the name of the forward an option is priced on: its future, or `SYN.` where none is listed."""
+        name = f"{option.underlying}-{expiry_label(option.expiry.expiry_ns)}"
+        return name if option.expiry.has_future else f"SYN.{name}"
+
+    def _amounts(self, option: Option) -> Iterator[float]:
+        unit = 0.1 if option.underlying == "BTC" else 1.0
+        while True:
+            yield round(unit * max(1, int(self._random.lognormvariate(4.0, 1.2))), 1)
+
+    def _relist(self, now_ns: int) -> Roll:
+        kept, expired, listed = [], [], []
+        for name in self.underlyings:
+            before = self.expiries[name]
+            after = listed_expiries(now_ns, self.surfaces[name].spot, before)
+            self.expiries[name] = after
+            known = {expiry.expiry_ns for expiry in before}
+            alive = {expiry.expiry_ns for expiry in after}
+            mine = [option for option in self.options if option.underlying == name]
+            expired += [option for option in mine if option.expiry.expiry_ns not in alive]
+            added = [
+                option
+                for expiry in after
+                if expiry.expiry_ns not in known
+                for option in self._new_options(name, expiry)
+            ]
+            listed += added
+            survivors = [option for option in mine if option.expiry.expiry_ns in alive]
+            kept += sorted(survivors + added, key=lambda o: (o.expiry.expiry_ns, o.strike, -o.right))
+        self._renumber(kept, expired)
+        self._next_roll_ns = min(expiry_kinds(now_ns))
+        return Roll(now_ns, tuple(expired), tuple(listed))
+
+    def _new_options(self, name: str, expiry: Expiry) -> Iterable[Option]:
+        for strike in expiry.strikes:
+            for right, letter in ((1, "C"), (-1, "P")):
+                self._next_instrument_id += 1
+                yield Option(
+                    symbol=f"{name}-{expiry_label(expiry.expiry_ns)}-{strike:.15g}-{letter}",
+                    underlying=name,
+                    expiry=expiry,
+                    strike=strike,
+                    right=right,
+                    instrument_id=self._next_instrument_id,
+                    row=-1,
+                    book=OrderBook(self._random.choice(DEPTHS)),
+                    luck=self._random.random(),
+                    open_interest=round(self._random.lognormvariate(4.0, 2.0), 1),
+                )
+
+    def _renumber(self, options: list[Option], expired: list[Option]) -> None:
+        """Give the options their rows, nearest expiry of the first underlying first; quotes' leanings go with them."""
+        old_shade = [float(self._shade[option.row]) if option.row >= 0 else 0.0 for option in options]
+        for option in expired:
+            option.row = -1
+            del self.by_symbol[option.symbol]
+        self.options = options
+        for row, option in enumerate(options):
+            option.row = row
+            self.by_symbol[option.symbol] = option
+        offsets, count = {}, 0
+        for name in self.underlyings:
+            for expiry in self.expiries[name]:
+                offsets[name, expiry.expiry_ns] = count
+                count += 1
+        self._columns = _Columns(
+            strike=np.array([o.strike for o in options]),
+            right=np.array([float(o.right) for o in options]),
+            expiry=np.array([offsets[o.underlying, o.expiry.expiry_ns] for o in options], np.int64),
+            coin=np.array([self.underlyings.index(o.underlying) for o in options], np.int64),
+            luck=np.array([o.luck for o in options]),
+        )
+        self._standing = _Standing(
+            np.array([o.book.best_bid for o in options], np.int32),
+            np.array([o.book.best_ask for o in options], np.int32),
+        )
+        self._shade = np.array(old_shade)
+
+    def _reprice(self, now_ns: int) -> None:
+        for name in self.underlyings:
+            self.smiles[name] = self.surfaces[name].at(now_ns, [e.expiry_ns for e in self.expiries[name]])
+        smiles = [self.smiles[name] for name in self.underlyings]
+        columns = self._columns
+
+        def spread(field_name: str) -> np.ndarray:
+            joined = np.concatenate([getattr(smile, field_name) for smile in smiles])
+            return joined[columns.expiry]
+
+        self._spot = np.array([smile.spot for smile in smiles])
+        forward, years = spread("forward"), spread("years")
+        k = np.log(columns.strike / forward)
+        shifted = k - spread("m")
+        root = np.sqrt(shifted * shifted + spread("sigma") ** 2)
+        variance = spread("a") + spread("b") * (spread("rho") * shifted + root)
+        std_dev = np.sqrt(variance)
+        vol = std_dev / np.sqrt(years)
+        mark = black76_price(forward, columns.strike, years, vol, columns.right) / forward
+        z = k / std_dev
+        vega = INV_SQRT_2PI * np.exp(-0.5 * (0.5 * std_dev - z) ** 2) * np.sqrt(years)
+        seconds = (now_ns // NS_PER_S) % (365 * 86400)
+        quotes = target_quotes(mark, vega, z, years, self._shade, columns.luck, float(seconds))
+        self._state = _State(forward, years, vol, mark, quotes.bid, quotes.ask)
