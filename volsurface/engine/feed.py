@@ -1,25 +1,26 @@
 """The feed service: venue connections write one row table, consumers pull from it; nothing else runs here."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import secrets
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from volsurface.clock import Clock, SteppedClock, SystemClock
 from volsurface.engine.service import run_service
 from volsurface.errors import ServiceError, TransportError, unknown_name
 from volsurface.io.chain_player import ChainPlayer, read_market
-from volsurface.io.connection import run_connection
+from volsurface.io.connection import Connection
 from volsurface.io.places import FEED_SOCKET
 from volsurface.io.transport import wire
 from volsurface.io.transport.hold import Change
 from volsurface.io.transport.unix import UnixServer
 from volsurface.market.row_table import RowTable
 from volsurface.settings import MarketSettings, Settings
-from volsurface.venues.codec import Codec
 from volsurface.venues.registry import default_url, make_codec
 
 START_UP_S = 10.0  # listing and first snapshots are over: what lives now lives long
@@ -39,7 +40,6 @@ class FeedServer:
     def __init__(self, table: RowTable, clock: Clock) -> None:
         self._table, self._clock = table, clock
         self._change = Change()
-        self._counted: dict[str, int] = {}
         self.messages_per_s: dict[str, float] = {}
 
     async def handle(self, kind: int, body: bytes) -> wire.Reply:
@@ -74,18 +74,17 @@ class FeedServer:
             }
         )
 
-    async def count_messages(self) -> None:
-        """Keep `messages_per_s` (venue -> rate over the last RATE_OVER_S) for ever."""
+    async def count_messages(self, stop: asyncio.Event) -> None:
+        """Keep `messages_per_s` (venue -> rate over the last RATE_OVER_S) until `stop`."""
         loop = asyncio.get_running_loop()
-        before = loop.time()
-        while True:
-            await asyncio.sleep(RATE_OVER_S)
-            now = loop.time()
-            for venue in self._table.venues:
-                new = venue.messages - self._counted.get(venue.venue, 0)
-                self._counted[venue.venue] = venue.messages
-                self.messages_per_s[venue.venue] = new / (now - before)
-            before = now
+        counted, before = self._counts(), loop.time()
+        while not await _wait(stop, RATE_OVER_S):
+            counts, now = self._counts(), loop.time()
+            self.messages_per_s = {name: (counts[name] - counted[name]) / (now - before) for name in counts}
+            counted, before = counts, now
+
+    def _counts(self) -> dict[str, int]:
+        return {venue.venue: venue.messages for venue in self._table.venues}
 
 
 async def run_feed(
@@ -102,35 +101,36 @@ async def run_feed(
     Raises ServiceError, VenueError or ChainFileError for what cannot be started.
     """
     market = settings.market
-    clock: Clock
     table = RowTable(epoch=secrets.randbits(63) | 1)
+    clock: Clock
+    work: list[Callable[[asyncio.Event], Coroutine[None, None, None]]]
     if market.source == "replay":
         if not chains:
             raise ServiceError("the source is replay, but no chain files are given")
+        played = await asyncio.to_thread(read_market, chains)
         clock = SteppedClock(0)
-        player = ChainPlayer(await asyncio.to_thread(read_market, chains), table, clock, market.speed)
-        work: list[Awaitable[None]] = [player.run(stop)]
+        work = [ChainPlayer(played, table, clock, market.speed).run]
     else:
         clock = SystemClock()
-        work = [
-            _keep_connected(url, codec, clock, table, stop)
-            for url, codec in _codecs(market, venue_urls or {}, table)
-        ]  # fmt: skip
+        connections = _connections(market, venue_urls or {}, table, clock)
+        work = [partial(_keep_connected, connection, table, clock) for connection in connections]
     server = FeedServer(table, clock)
+    work += [server.count_messages, _spare_the_loop_from_gc]
     async with UnixServer(run_folder / FEED_SOCKET, server.handle):
         log.info("epoch %x, source %s, socket %s", table.epoch, market.source, run_folder / FEED_SOCKET)
-        aside = [asyncio.create_task(server.count_messages()), asyncio.create_task(_spare_the_loop_from_gc())]
+        tasks = [asyncio.create_task(part(stop)) for part in work]
         try:
-            await asyncio.gather(*work)
-            await stop.wait()
+            await asyncio.gather(*tasks, stop.wait())
         finally:
-            for task in aside:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*aside, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _codecs(market: MarketSettings, venue_urls: Mapping[str, str], table: RowTable) -> list[tuple[str, Codec]]:
-    """Return (address, codec) per venue; the codecs write into `table`, which reports on them."""
+def _connections(
+    market: MarketSettings, venue_urls: Mapping[str, str], table: RowTable, clock: Clock
+) -> list[Connection]:
+    """Return one connection per venue; their codecs write into `table`, which reports on them."""
     for venue in venue_urls:
         if venue not in market.venues:
             raise ServiceError(unknown_name("venue in --venue-url", venue, market.venues))
@@ -142,40 +142,42 @@ def _codecs(market: MarketSettings, venue_urls: Mapping[str, str], table: RowTab
             if market.source == "simulated":
                 raise ServiceError(f"no address of the simulated {venue}; give --venue-url {venue}=ws://127.0.0.1:PORT")
             url = default_url(venue)
+        found.append(Connection(url, codec, clock, on_state=partial(log.info, "%s %s", venue)))
         table.watch(codec)
-        found.append((url, codec))
     return found
 
 
-async def _keep_connected(url: str, codec: Codec, clock: Clock, table: RowTable, stop: asyncio.Event) -> None:
-    """Run one venue's connection; whatever goes wrong in it stays with this venue."""
+async def _keep_connected(connection: Connection, table: RowTable, clock: Clock, stop: asyncio.Event) -> None:
+    """Run one venue's connection until `stop`; whatever goes wrong in it stays with this venue."""
     while not stop.is_set():
         try:
-            await run_connection(
-                url, codec, clock, on_state=lambda state: log.info("%s %s", codec.venue, state), stop=stop
-            )
+            await connection.run(stop)
         except Exception as error:
-            log.exception("the connection to %s failed; trying again", codec.venue)
-            text = f"{codec.venue}: {type(error).__name__}: {error}"
-            table.event("disconnect", clock.now_ns(), "error", text=text)
-            try:
-                await asyncio.wait_for(stop.wait(), RETRY_S)
-            except TimeoutError:
-                continue
+            venue = connection.codec.venue
+            log.exception("the connection to %s failed; trying again", venue)
+            table.event("disconnect", clock.now_ns(), "error", text=f"{venue}: {type(error).__name__}: {error}")
+            await _wait(stop, RETRY_S)
 
 
-async def _spare_the_loop_from_gc() -> None:
+async def _wait(stop: asyncio.Event, seconds: float) -> bool:
+    """Return after `seconds`, or at once when `stop` is set; True when it is."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    return stop.is_set()
+
+
+async def _spare_the_loop_from_gc(stop: asyncio.Event) -> None:
     """Take what start-up made out of the collector's sight, and collect the rest rarely.
 
     A full collection of a large heap stops the loop for 200 ms, and heartbeats with it.
     """
+    if await _wait(stop, START_UP_S):
+        return
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     try:
-        await asyncio.sleep(START_UP_S)
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        while True:
-            await asyncio.sleep(COLLECT_EVERY_S)
+        while not await _wait(stop, COLLECT_EVERY_S):
             gc.collect()
     finally:
         gc.enable()

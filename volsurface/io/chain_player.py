@@ -2,10 +2,10 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from volsurface.market.instrument import COIN, STABLE, Instrument
 from volsurface.market.quote import FORWARD_INDEX, FORWARD_NONE, SNAPSHOT_ROW, forward_flag
 from volsurface.market.row_table import RowTable
 
+TOGETHER_NS = 300 * NS_PER_S  # chains of different coins this close in time were taken as one snapshot of the market
 MAX_WAIT_S = 3.0  # however far apart two snapshots are, a page that shows them must move
 TICK_S = 0.05  # how often the market's clock moves between two snapshots
 
@@ -47,8 +48,8 @@ class PlayedVenue:
 class ChainPlayer:
     """A recorded market.
 
-    chains: in time order; those of one instant (several underlyings) are shown together.
-    clock: the market's; it stands at each snapshot's time when that is shown. Between snapshots it runs with the wall
+    chains: in time order; those of several coins taken one after the other are shown together, as one snapshot.
+    clock: the market's; it stands at each snapshot's (latest) time when that is shown. Between snapshots it runs with the wall
         clock and not `speed` times faster: the quotes shown are of the snapshot's instant, and valuing them hours later
         would give vols that nobody saw.
     speed: market seconds per second; how long one snapshot is shown, MAX_WAIT_S at most.
@@ -62,7 +63,7 @@ class ChainPlayer:
         self._quoted: dict[str, set[int]] = {}  # underlying -> ids in its last snapshot
         self._venues: dict[str, PlayedVenue] = {}
         for chain in chains:
-            for name in np.unique(chain.venue.astype(str)).tolist():
+            for name in sorted(set(chain.venue.tolist())):
                 if name not in self._venues:
                     self._venues[name] = PlayedVenue(name)
                     table.watch(self._venues[name])
@@ -70,17 +71,16 @@ class ChainPlayer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Show all snapshots one after the other; at the end say so and return. `stop` ends it earlier."""
-        moments = [(time_ns, list(chains)) for time_ns, chains in groupby(self._chains, lambda chain: chain.time_ns)]
-        for (time_ns, chains), (next_ns, _) in zip(moments, [*moments[1:], (moments[-1][0], [])]):
-            self._clock.set(time_ns)
-            for chain in chains:
-                self.show(chain)
-            await self._let_time_pass(time_ns, next_ns, stop)
+        snapshots = _snapshots(self._chains)
+        for chains, following in zip(snapshots, [*snapshots[1:], None]):
+            self.show(chains)
+            time_ns = chains[-1].time_ns
+            await self._let_time_pass(time_ns, following[-1].time_ns if following else time_ns, stop)
             if stop.is_set():
                 return
         for venue in self._venues.values():
             venue.state = "down"
-        end = datetime.fromtimestamp(moments[-1][0] / NS_PER_S, UTC)
+        end = datetime.fromtimestamp(self._chains[-1].time_ns / NS_PER_S, UTC)
         self._table.event("disconnect", self._clock.now_ns(), text=f"the recording ends at {end:%Y-%m-%d %H:%M:%S}Z")
 
     async def _let_time_pass(self, time_ns: int, next_ns: int, stop: asyncio.Event) -> None:
@@ -97,13 +97,21 @@ class ChainPlayer:
             except TimeoutError:
                 continue
 
-    def show(self, chain: Chain) -> None:
+    def show(self, chains: Sequence[Chain]) -> None:
         """Write one snapshot: new instruments are listed, quotes written, those gone or expired say so."""
-        name, now_ns = chain.underlying, chain.time_ns
-        chain = chain.take(chain.expiry_ns > now_ns)
+        now_ns = chains[-1].time_ns
+        self._clock.set(now_ns)
+        for chain in chains:
+            self._show_one(chain.take(chain.expiry_ns > now_ns), now_ns)
+        listed = Counter(self._table.directory[iid].venue for known in self._open.values() for iid in known)
+        for venue in self._venues.values():
+            venue.listed = venue.subscribed = listed[venue.venue]
+
+    def _show_one(self, chain: Chain, now_ns: int) -> None:
+        name = chain.underlying
         iids = self._list(chain, now_ns)
-        self._write_forwards(chain)
-        self._write_rows(chain, iids)
+        self._write_forwards(chain, now_ns)
+        self._write_rows(chain, iids, now_ns)
         known = self._open.setdefault(name, set())
         known.update(iids)
         expired = {iid for iid in known if self._table.directory[iid].expiry_ns <= now_ns}
@@ -111,9 +119,13 @@ class ChainPlayer:
             self._table.closed(iid, now_ns)
         known -= expired
         for iid in sorted(self._quoted.get(name, set()) - set(iids) - expired):
-            self._table.ticker(iid, SNAPSHOT_ROW, now_ns, now_ns, -1, *[math.nan] * 11)
+            self._table.ticker(iid, SNAPSHOT_ROW, chain.time_ns, now_ns, -1, *[math.nan] * 11)
         self._quoted[name] = set(iids)
-        self._count(chain, now_ns)
+        for venue_name, rows in Counter(chain.venue.tolist()).items():
+            venue = self._venues[venue_name]
+            venue.state = "live"
+            venue.messages += rows
+            venue.last_receive_ns, venue.last_venue_ns = now_ns, chain.time_ns
 
     def _list(self, chain: Chain, now_ns: int) -> list[int]:
         instruments = [
@@ -130,38 +142,41 @@ class ChainPlayer:
             self._table.event("listed", now_ns, text=text, value=float(len(new)))
         return iids
 
-    def _write_forwards(self, chain: Chain) -> None:
+    def _write_forwards(self, chain: Chain, now_ns: int) -> None:
         index = chain.index[np.isfinite(chain.index)]
         if index.size:
-            self._table.forward(
-                FORWARD_INDEX, chain.underlying, 0, float(np.median(index)), chain.time_ns, chain.time_ns
-            )
+            self._table.forward(FORWARD_INDEX, chain.underlying, 0, float(np.median(index)), chain.time_ns, now_ns)
         told = np.isfinite(chain.forward) & (chain.forward_source != FORWARD_NONE)
         for expiry_ns in np.unique(chain.expiry_ns[told]).tolist():
             row = int(np.flatnonzero(told & (chain.expiry_ns == expiry_ns))[0])
             self._table.forward(
                 int(chain.forward_source[row]), chain.underlying, expiry_ns, float(chain.forward[row]),
-                chain.time_ns, chain.time_ns,
+                chain.time_ns, now_ns,
             )  # fmt: skip
 
-    def _write_rows(self, chain: Chain, iids: list[int]) -> None:
+    def _write_rows(self, chain: Chain, iids: list[int], now_ns: int) -> None:
+        delay_ns = now_ns - chain.time_ns  # the whole snapshot arrives at once; within it, older quotes stay older
         for iid, source, time_ns, bid, ask, bid_size, ask_size, mark, mark_iv, forward, index, open_interest in zip(
             iids, chain.forward_source.tolist(), chain.quote_time_ns.tolist(), chain.bid.tolist(), chain.ask.tolist(),
             chain.bid_size.tolist(), chain.ask_size.tolist(), chain.mark.tolist(), chain.mark_iv.tolist(),
             chain.forward.tolist(), chain.index.tolist(), chain.open_interest.tolist(),
         ):  # fmt: skip
             self._table.ticker(
-                iid, SNAPSHOT_ROW | forward_flag(source), time_ns, time_ns, -1, bid, ask, bid_size, ask_size, mark,
+                iid, SNAPSHOT_ROW | forward_flag(source), time_ns, time_ns + delay_ns, -1, bid, ask, bid_size, ask_size, mark,
                 math.nan, math.nan, mark_iv, forward, index, open_interest,
             )  # fmt: skip
 
-    def _count(self, chain: Chain, now_ns: int) -> None:
-        venues, counts = np.unique(chain.venue.astype(str), return_counts=True)
-        for name, rows in zip(venues.tolist(), counts.tolist()):
-            venue = self._venues[name]
-            venue.state = "live"
-            venue.messages += rows
-            venue.last_receive_ns = venue.last_venue_ns = now_ns
-        listed = [self._table.directory[iid].venue for known in self._open.values() for iid in known]
-        for venue in self._venues.values():
-            venue.listed = venue.subscribed = listed.count(venue.venue)
+
+def _snapshots(chains: Sequence[Chain]) -> list[list[Chain]]:
+    found: list[list[Chain]] = []
+    for chain in chains:
+        last = found[-1] if found else []
+        if (
+            last
+            and chain.time_ns - last[0].time_ns <= TOGETHER_NS
+            and chain.underlying not in {c.underlying for c in last}
+        ):
+            last.append(chain)
+        else:
+            found.append([chain])
+    return found
