@@ -1,0 +1,10 @@
+"""`panel serve app.py`: start or join the services, then one page per browser session."""
+
+import sys
+
+from volsurface.api import routes
+from volsurface.dashboard import session
+from volsurface.engine.supervisor import ensure_services
+
+routes.READINGS["page"] = session.readings
+session.page(ensure_services, sys.argv[1:]).servable()

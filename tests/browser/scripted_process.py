@@ -1,0 +1,40 @@
+"""The scripted engine of a test server, and the route by which a test moves it."""
+
+import asyncio
+import json
+
+from scripted_market import ScriptedClient
+from tornado.web import RequestHandler
+
+from volsurface.dashboard.hub import SurfaceHub
+from volsurface.dashboard.session import Process
+
+CLIENT = ScriptedClient()
+PROCESS = Process(SurfaceHub(CLIENT, CLIENT.now_ns), {"data folder": "a scripted one"})
+
+
+class ScriptHandler(RequestHandler):
+    """POST [method, arguments] calls a method of the client; POST {name: value} sets attributes."""
+
+    def post(self) -> None:
+        order = json.loads(self.request.body)
+        if isinstance(order, list):
+            getattr(CLIENT, order[0])(**order[1])
+        else:
+            for name, value in order.items():
+                setattr(CLIENT, name, value)
+            PROCESS.hub.take()
+        loop = PROCESS.loop
+        counts = [c for c in loop.counts.values()]
+        self.finish(
+            json.dumps(
+                {
+                    "version": PROCESS.hub.version, "pages": loop.pages, "watched": loop.watched, "page_ms": loop.page_ms,
+                    "shown": [c.shown for c in counts], "skipped": [c.skipped for c in counts], "frame": CLIENT.frame,
+                    "settings": CLIENT.settings, "tasks": len(asyncio.all_tasks()),
+                }
+            )
+        )  # fmt: skip
+
+
+ROUTES = [(r"/script", ScriptHandler, {})]

@@ -1,0 +1,42 @@
+"""What one page shows, as its user chose it: the page's own state, shared by its panels and kept in the URL."""
+
+from typing import Any
+
+import numpy as np
+import param
+
+from volsurface.dashboard.palette import Palette, palette
+from volsurface.dashboard.picture import X_AXES, Picture
+from volsurface.settings import DisplaySettings
+
+USUAL_DAYS = 30.0
+TABS = ("Live", "Fit & arbitrage", "Venues", "System")
+
+
+class Choices(param.Parameterized):
+    """The state of one page; a link with these in its query opens the same view."""
+
+    underlying = param.String(default="", doc="Coin shown; empty until the first surface names one.")
+    expiry = param.String(default="", doc="Label of the expiry chosen, '26DEC25'; empty: the one nearest to 30 days.")
+    x_axis = param.Selector(default="standardised", objects=list(X_AXES), doc=DisplaySettings.param.x_axis.doc)
+    height = param.Selector(
+        default="vol", objects=["vol", "total variance"], doc=DisplaySettings.param.surface_height.doc
+    )
+    tab = param.Selector(default="Live", objects=list(TABS), doc="Tab shown.")
+    frozen = param.Boolean(default=False, doc="The picture stands still while the market goes on.")
+    dark = param.Boolean(default=True, doc="Dark theme.")
+
+    @property
+    def palette(self) -> Palette:
+        return palette(self.dark)
+
+    def row(self, picture: Picture) -> int | None:
+        """Return the row of the expiry to show: the chosen one, else the one nearest to 30 days."""
+        if not picture.labels:
+            return None
+        chosen = picture.row(self.expiry) if self.expiry else None
+        return int(np.argmin(np.abs(picture.days - USUAL_DAYS))) if chosen is None else chosen
+
+    def link(self) -> dict[str, Any]:
+        """Return what belongs in the URL."""
+        return {"underlying": self.underlying, "expiry": self.expiry, "x": self.x_axis, "tab": self.tab}

@@ -1,0 +1,364 @@
+"""One page: the shell at once, the panels when the browser has it, each tab at its first opening."""
+
+import math
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+from panel.viewable import Viewable
+
+from volsurface.dashboard import card, formatting
+from volsurface.dashboard.choice_bar import ChoiceBar
+from volsurface.dashboard.choices import TABS, Choices
+from volsurface.dashboard.figures import OWN_STYLE
+from volsurface.dashboard.frame_loop import Counts, FrameLoop
+from volsurface.dashboard.hub import SurfaceHub
+from volsurface.dashboard.page_script import PageScript
+from volsurface.dashboard.palette import DARK, LIGHT, Palette, css_variables
+from volsurface.dashboard.picture import X_AXES, Picture
+from volsurface.dashboard.sidebar import Sidebar
+from volsurface.dashboard.status_strip import PageState, StatusStrip
+from volsurface.dashboard.views.fit import FitView
+from volsurface.dashboard.views.smile import SmileView
+from volsurface.dashboard.views.surface import SurfaceMapView, SurfaceView
+from volsurface.dashboard.views.system import SystemView
+from volsurface.dashboard.views.term import SkewView, TermView
+from volsurface.dashboard.views.venues import VenuesView
+
+TITLE = "volsurface"
+KEYS = "1234567890-="  # the n-th expiry, nearest first
+SLOW_TAB_S = 1.0  # tables need not move faster than one reads
+TICK_S = 0.2  # ages on the strip move this often when nothing else does
+MARKS = {"failed": "✕", "stale": "◐", "fallback": "◆"}
+GRID = """
+:host { display: grid !important; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 8px;
+  grid-template-rows: minmax(0, 1.5fr) minmax(0, 1fr); min-height: 0; }
+@media (max-width: 900px) {
+  :host { grid-template-columns: minmax(0, 1fr); grid-template-rows: none; grid-auto-rows: 360px; overflow-y: auto !important; }
+}
+"""
+MAIN = ":host { gap: 6px; padding: 4px 10px 10px; box-sizing: border-box; min-height: 0; }"
+NOTE = (
+    "Simulated market: venues on this machine invent every number here. For real venues start the server with "
+    "`volsurface serve --venues deribit` or `panel serve app.py --args --venues deribit`"
+)
+
+
+def head_style(dark: bool) -> str:
+    """Return the style of the document: its background before any script has run, so that nothing flashes."""
+    first, second = (DARK, LIGHT) if dark else (LIGHT, DARK)
+    return (
+        f":root {{ {css_variables(first)} color-scheme: {first.name}; }}\n"
+        f':root[data-vs="{second.name}"] {{ {css_variables(second)} color-scheme: {second.name}; }}\n'
+        "html, body { background: var(--vs-background) !important; }\n"
+        "#loader { background: var(--vs-background) !important; }\n"
+        ".spinner { border-color: var(--vs-grid) !important; border-top-color: var(--vs-accent) !important; }\n"
+    )
+
+
+def theme_config() -> dict[str, Any]:
+    """Return the Material themes with our colours and the machine's own fonts."""
+
+    def of(colours: Palette) -> dict[str, Any]:
+        return {
+            "palette": {
+                "primary": {"main": colours.accent, "contrastText": colours.on_accent},
+                "background": {"default": colours.background, "paper": colours.background},
+                "text": {"primary": colours.text, "secondary": colours.muted},
+                "divider": colours.line,
+            },
+            "chart_style": "classic",
+            "typography": {"fontFamily": 'system-ui, "Segoe UI", Roboto, sans-serif', "fontSize": 13},
+            "components": {
+                "MuiToolbar": {"styleOverrides": {"root": {"minHeight": "46px !important", "margin": "0 !important"}}},
+                "MuiAppBar": {
+                    "styleOverrides": {
+                        "root": {
+                            "backgroundColor": f"{colours.panel} !important",
+                            "backgroundImage": "none !important",
+                            "color": f"{colours.text} !important",
+                            "boxShadow": "none",
+                            "borderBottom": f"1px solid {colours.line}",
+                        }
+                    }
+                },
+            },
+        }
+
+    return {"dark": of(DARK), "light": of(LIGHT)}
+
+
+class DashboardPage:
+    """One browser session's page over the process's hub."""
+
+    def __init__(
+        self,
+        hub: SurfaceHub,
+        loop: FrameLoop,
+        choices: Choices,
+        *,
+        who: str = "page",
+        has_routes: bool = True,
+        facts: dict[str, str] | None = None,
+    ) -> None:
+        self.hub = hub
+        self.loop = loop
+        self.choices = choices
+        self.counts = Counts()
+        self.visible, self.reduced_motion = True, False
+        self._system = {"loop": loop, "has_routes": has_routes, "facts": facts}
+        self._views: dict[str, list[Any]] = {}
+        self._tab_drawn: dict[str, float] = {}
+        self._key: tuple[Any, ...] = ()
+        self._drawn_s = -math.inf
+        self._frozen_at_ns, self._frozen_version = 0, 0
+        self._stale_words = ""
+        self._build_shell(who)
+        choices.param.watch(self._on_choice, ["underlying", "expiry", "x_axis", "height", "tab"])
+        choices.param.watch(self._on_frozen, "frozen")
+        choices.param.watch(self._on_theme, "dark")
+
+    # --- building
+
+    def _build_shell(self, who: str) -> None:
+        choices = self.choices
+        self.strip = StatusStrip(on_click=self._on_strip, sizing_mode="stretch_width", margin=0)
+        self.script = PageScript(
+            on_key=self._on_key, on_browser=self._on_browser, dark=choices.dark, sizing_mode="stretch_width", margin=0
+        )
+        self.coins = ChoiceBar(label="Underlying", margin=(0, 10))
+        self.coins.param.watch(lambda event: choices.param.update(underlying=event.new), "value")
+        self.tabs = ChoiceBar(
+            items=[[tab, tab, "", ""] for tab in TABS], value=choices.tab, look="tabs", label="Page", margin=0
+        )
+        self.tabs.param.watch(lambda event: choices.param.update(tab=event.new), "value")
+        self.expiries = ChoiceBar(label="Expiry", margin=0, sizing_mode="stretch_width", height=32)
+        self.expiries.param.watch(self._on_expiry, "value")
+        self.waiting = pn.pane.HTML(
+            "", sizing_mode="stretch_both", margin=0, stylesheets=[card.STYLE, ".wait { padding: 15vh 10px; text-align: center; "
+            "font: 15px/1.6 system-ui, sans-serif; color: var(--vs-muted); }"],
+        )  # fmt: skip
+        self.sidebar = Sidebar(self.hub, choices, self.notify, who)
+        self.bodies = {tab: pn.Column(sizing_mode="stretch_both", margin=0, visible=False, stylesheets=[":host{gap:8px;min-height:0}"]) for tab in TABS}
+        main = pn.Column(
+            self.script, self.strip, self.expiries, self.waiting, *self.bodies.values(),
+            sizing_mode="stretch_both", margin=0, stylesheets=[MAIN],
+        )  # fmt: skip
+        self.shell = pmui.Page(
+            title=TITLE,
+            header=[self.tabs, self.coins],
+            sidebar=[self.sidebar.panel],
+            sidebar_width=268,
+            main=[main],
+            dark_theme=choices.dark,
+            theme_config=theme_config(),
+            busy_indicator=None,
+            raw_css=[head_style(choices.dark)],
+        )
+        # pmui leaves models of these names as the figures paint them; its own list is filled from the document's theme.
+        self.shell._custom_theme = OWN_STYLE
+        self.shell.param.watch(lambda event: choices.param.update(dark=event.new), "dark_theme")
+        self._wait()
+
+    def builders(self, tab: str) -> list[Callable[[], Viewable]]:
+        """Return what builds a tab, panel by panel, so that a joining page stalls the others for one panel at a time."""
+        views = self._views.setdefault(tab, [])
+
+        def build(kind: Any, span: int = 0, **more: Any) -> Callable[[], Viewable]:
+            def make() -> Viewable:
+                view = kind(self.hub, self.choices, **more)
+                views.append(view)
+                panel = view.__panel__()
+                if span:
+                    panel.styles = {"grid-column": f"span {span}"}
+                return panel
+
+            return make
+
+        if tab == "Live":
+            return [
+                build(SmileView, 3), build(SurfaceView, 3), build(SurfaceMapView, 2), build(TermView, 2), build(SkewView, 2)
+            ]  # fmt: skip
+        if tab == "Fit & arbitrage":
+            return [build(FitView)]
+        if tab == "Venues":
+            return [build(VenuesView)]
+        return [build(SystemView, **self._system)]
+
+    def open_tab(self, tab: str) -> None:
+        """Build a tab if it is not there yet, and show it."""
+        if tab not in self._views:
+            self.fill(tab, [build() for build in self.builders(tab)])
+        for name, body in self.bodies.items():
+            body.visible = name == tab
+
+    def fill(self, tab: str, panels: list[Viewable]) -> None:
+        """Put a tab's panels in their place."""
+        body = self.bodies[tab]
+        if tab == "Live":
+            body.objects = [pn.Column(*panels, sizing_mode="stretch_both", margin=0, stylesheets=[GRID])]
+        else:
+            body.objects = panels
+
+    # --- what the frame loop calls
+
+    def wants_frame(self, now_s: float) -> bool:
+        """Tell whether anything this page shows would change."""
+        if not self.visible:
+            return False
+        if self.reduced_motion and now_s - self._drawn_s < 1.0:
+            return False
+        key = (self.hub.version, self.choices.frozen)
+        return key != self._key or now_s - self._drawn_s >= TICK_S
+
+    def apply(self, now_s: float) -> None:
+        """Bring strip, buttons and the visible tab up to date."""
+        self._key, self._drawn_s = (self.hub.version, self.choices.frozen), now_s
+        self._choose_underlying()
+        picture = self.hub.picture(self.choices.underlying)
+        self._draw_strip()
+        self.sidebar.follow()
+        if self.choices.frozen:
+            return
+        self._wait()
+        self._draw_buttons(picture)
+        tab = self.choices.tab
+        if tab == "Live" or now_s - self._tab_drawn.get(tab, -math.inf) >= SLOW_TAB_S:
+            self._tab_drawn[tab] = now_s
+            for view in self._views.get(tab, ()):
+                view.apply()
+        self._draw_states(picture)
+
+    def _draw_strip(self) -> None:
+        state = PageState(self.counts)
+        if self.choices.frozen:
+            state = PageState(self.counts, self._frozen_at_ns, self.hub.version - self._frozen_version)
+        self.strip.draw(self.hub, self.choices, state)
+
+    def _choose_underlying(self) -> None:
+        names = self.hub.underlyings
+        if names and self.choices.underlying not in names:
+            self.choices.underlying = names[0]
+        items = [[name, name, "", ""] for name in names]
+        if items != self.coins.items:
+            self.coins.items = items
+        if self.coins.value != self.choices.underlying:
+            self.coins.value = self.choices.underlying
+        live = self.hub.source == "live"
+        note = "" if live or self.hub.source == "replay" or not self.hub.status else NOTE
+        if note != self.script.note:
+            self.script.param.update(note_id="simulated-1", note=note)
+
+    def _draw_buttons(self, picture: Picture | None) -> None:
+        if picture is None:
+            return
+        items = []
+        for row, (label, smile) in enumerate(zip(picture.labels, picture.smiles)):
+            mark = MARKS.get(smile.state, "") or ("⚠" if picture.violated(row) else "")
+            key = f", key {KEYS[row]}" if row < len(KEYS) else ""
+            state = "arbitrage found" if mark == "⚠" else smile.state
+            # Whole days: a title that changes with every frame would send every button again.
+            items.append([label, picture.short_labels[row], mark, f"{label}, {picture.days[row]:.0f} days, {state}{key}"])
+        if items != self.expiries.items:
+            self.expiries.items = items
+        row = self.choices.row(picture)
+        value = "" if row is None else picture.labels[row]
+        if value != self.expiries.value:
+            self.expiries.value = value
+
+    def _draw_states(self, picture: Picture | None) -> None:
+        stale = self.hub.stale_s(self.choices.underlying)
+        words = "" if stale is None else f"stale {formatting.duration(stale)}"
+        for view in self._views.get("Live", ()):
+            view.card.stale(words)
+        if bool(words) != bool(self._stale_words) and picture is not None:
+            name = self.choices.underlying
+            self.script.announcement = f"{name} surface is {words}" if words else f"{name} surface is up to date"
+        self._stale_words = words
+
+    def _wait(self) -> None:
+        """Show what is waited for while there is no surface, and the panels when there is one."""
+        has_surface = self.hub.picture(self.choices.underlying) is not None
+        needs_surface = self.choices.tab in ("Live", "Fit & arbitrage")
+        words = "" if has_surface or not needs_surface else self.hub.waiting_for()
+        html = f"<div class='wait' role='status'>{escape(words)}</div>" if words else ""
+        if html != self.waiting.object:
+            self.waiting.object = html
+        if self.waiting.visible != bool(words):
+            self.waiting.visible = bool(words)
+        self.expiries.visible = needs_surface and not words
+        ready = "" if words or self.choices.tab not in self._views else self.choices.tab
+        for tab, body in self.bodies.items():
+            if body.visible != (tab == ready):
+                body.visible = tab == ready
+
+    # --- what the user does
+
+    def _on_choice(self, *events: Any) -> None:
+        if any(event.name == "tab" for event in events):
+            if self.tabs.value != self.choices.tab:
+                self.tabs.value = self.choices.tab
+            if self._views:  # not before the page has loaded
+                self.open_tab(self.choices.tab)
+                self._tab_drawn.pop(self.choices.tab, None)
+        if self._views and not self.choices.frozen:
+            self.apply(self._drawn_s)
+
+    def _on_expiry(self, event: Any) -> None:
+        picture = self.hub.picture(self.choices.underlying)
+        if picture is not None and event.new in picture.labels and picture.labels[self.choices.row(picture) or 0] != event.new:
+            self.choices.expiry = event.new
+
+    def _on_frozen(self, _event: Any) -> None:
+        self._frozen_at_ns, self._frozen_version = self.hub.now_ns(), self.hub.version
+        self.script.frozen = self.choices.frozen
+        if self._views:
+            self.apply(self._drawn_s)
+
+    def _on_theme(self, _event: Any) -> None:
+        self.script.dark = self.choices.dark
+        if self.shell.dark_theme != self.choices.dark:
+            self.shell.dark_theme = self.choices.dark
+        for views in self._views.values():
+            for view in views:
+                if hasattr(view, "paint"):
+                    view.paint(self.choices.palette)
+
+    def _on_browser(self, visible: bool, reduced_motion: bool) -> None:
+        self.visible, self.reduced_motion = visible, reduced_motion
+
+    def _on_strip(self, cell: str) -> None:
+        """Go to the next expiry with arbitrage."""
+        picture = self.hub.picture(self.choices.underlying)
+        if cell != "arbitrage" or picture is None:
+            return
+        rows = [row for row in range(len(picture.labels)) if picture.violated(row)]
+        here = self.choices.row(picture) or 0
+        if rows:
+            self.choices.expiry = picture.labels[next((row for row in rows if row > here), rows[0])]
+
+    def _on_key(self, key: str) -> None:
+        picture = self.hub.picture(self.choices.underlying)
+        if key == " ":
+            self.choices.frozen = not self.choices.frozen
+        elif key == "x":
+            self.choices.x_axis = X_AXES[(X_AXES.index(self.choices.x_axis) + 1) % len(X_AXES)]
+        elif key in "sv":
+            self.choices.height = "total variance" if key == "s" else "vol"
+        elif key == "r":
+            for view in self._views.get("Live", ()):
+                if hasattr(view, "reset"):
+                    view.reset()
+        elif picture is not None and picture.labels:
+            here = self.choices.row(picture) or 0
+            row = {"[": here - 1, "]": here + 1}.get(key, KEYS.find(key))
+            if 0 <= row < len(picture.labels):
+                self.choices.expiry = picture.labels[row]
+
+    def notify(self, kind: str, sentence: str) -> None:
+        """Show a sentence for a while."""
+        area = pn.state.notifications
+        if area is not None:
+            (area.error if kind == "error" else area.info)(sentence, duration=8000 if kind == "error" else 5000)

@@ -1,0 +1,88 @@
+"""The colours of the page, dark and light, for figures, canvas and style sheets alike.
+
+Bid, ask and the like are from the Okabe-Ito set, which colour-blind readers can tell apart; text has a contrast of at least
+4.5 to 1 on its background. Colour never stands alone: a shape, sign or word says the same.
+"""
+
+from dataclasses import asdict, dataclass
+
+from bokeh.palettes import Viridis256
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """CSS colours by what they are for."""
+
+    name: str
+    background: str
+    panel: str
+    raised: str
+    text: str
+    muted: str
+    grid: str
+    line: str
+    accent: str
+    on_accent: str
+    bid: str
+    ask: str
+    mid: str
+    fit: str
+    good: str
+    warn: str
+    bad: str
+    rib: str
+
+
+DARK = Palette(
+    name="dark",
+    background="#10141c",
+    panel="#141a24",
+    raised="#1d2531",
+    text="#e3e9f1",
+    muted="#9fadbf",
+    grid="#222b38",
+    line="#303b4b",
+    accent="#4cc2ff",
+    on_accent="#06131c",
+    bid="#56b4e9",
+    ask="#e69f00",
+    mid="#f2f5f9",
+    fit="#4cc2ff",
+    good="#41c98e",
+    warn="#f0b429",
+    bad="#ff7b72",
+    rib="rgba(255,255,255,.42)",
+)
+LIGHT = Palette(
+    name="light",
+    background="#ffffff",
+    panel="#ffffff",
+    raised="#f0f3f7",
+    text="#22303f",
+    muted="#55657a",
+    grid="#e4e8ee",
+    line="#cbd3dd",
+    accent="#0b6bcb",
+    on_accent="#ffffff",
+    bid="#0072b2",
+    ask="#b35400",
+    mid="#22303f",
+    fit="#0b6bcb",
+    good="#0a7a50",
+    warn="#8a5a00",
+    bad="#b3261e",
+    rib="rgba(10,20,30,.38)",
+)
+VIRIDIS = list(Viridis256)
+
+
+def palette(dark: bool) -> Palette:
+    """Return the palette of a theme."""
+    return DARK if dark else LIGHT
+
+
+def css_variables(of: Palette) -> str:
+    """Return the colours as CSS custom properties, `--vs-background: ...;`."""
+    return "".join(
+        f"--vs-{name.replace('_', '-')}: {colour};" for name, colour in asdict(of).items() if name != "name"
+    )

@@ -1,0 +1,217 @@
+"""The sidebar: every setting as the widget its declaration asks for, sent to the engine and shown as it came back."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+from volsurface.dashboard.choices import Choices
+from volsurface.dashboard.hub import SurfaceHub
+from volsurface.errors import VolSurfaceError
+from volsurface.settings import Settings
+
+HEADING = """:host { font: 600 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; letter-spacing: .06em; color: var(--vs-muted);
+  margin-top: 10px; } p { margin: 0; }"""
+WORDS = """:host { font: 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; color: var(--vs-muted); } p { margin: 0; }"""
+THRESHOLDS = {
+    "vol_change_bp": "Refit when a vol moves, bp",
+    "publish_change_bp": "Publish when a vol moves, bp",
+    "stale_s": "Stale after, s",
+    "step_ms": "Engine step, ms",
+}
+FIT = {
+    "weighting": "Residuals measured in",
+    "max_spread_points": "Widest usable spread, vol points",
+    "spread_floor_bp": "Spread floor, bp",
+    "outlier_spreads": "Outlier beyond, half-spreads",
+    "min_quotes": "Quotes needed per expiry",
+    "min_hours": "Nearest expiry fitted, hours",
+    "stale_after_s": "Quote too old after, s",
+    "robust": "Drop outliers and fit again",
+}
+# What a slider spans, (start, end, step): the useful part of a setting's bounds. It grows for a value from a file beyond it.
+USEFUL = {
+    "vol_change_bp": (0, 20, 0.5),
+    "publish_change_bp": (0, 20, 0.5),
+    "stale_s": (1, 60, 1),
+    "step_ms": (10, 1000, 10),
+    "max_spread_points": (1, 100, 1),
+    "spread_floor_bp": (0, 100, 1),
+    "outlier_spreads": (1, 20, 0.5),
+    "min_quotes": (3, 20, 1),
+    "min_hours": (0.01, 48, 0.5),
+    "stale_after_s": (1, 600, 1),
+    "frames_per_s": (0.5, 20, 0.5),
+}
+Notify = Callable[[str, str], None]  # (kind: "error" or "info", sentence)
+
+
+class Sidebar:
+    """Widgets over one page's copy of the settings.
+
+    Thresholds and display act when a widget is let go. Fit settings are gathered and act with Apply, for each refits
+    everything. The engine decides: what it refuses is put back and its sentence is shown.
+    """
+
+    def __init__(self, hub: SurfaceHub, choices: Choices, notify: Notify, who: str) -> None:
+        self.hub = hub
+        self.choices = choices
+        self.notify = notify
+        self.who = who
+        self.settings = Settings()
+        self.version = -1
+        self._following = False
+        self._fit_dirty = False
+        self._widgets: dict[tuple[str, str], Any] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._apply = pmui.Button(name="Apply fit settings", disabled=True, on_click=self._on_apply, sizing_mode="stretch_width")
+        self._revert = pmui.Button(name="Revert", disabled=True, variant="outlined", on_click=self._on_revert, width=90)
+        self.panel = pn.Column(*self._build(), sizing_mode="stretch_width", margin=(8, 12))
+
+    def _build(self) -> list[Any]:
+        items: list[Any] = [
+            self._heading("DISPLAY"),
+            pmui.Select.from_param(self.choices.param.x_axis, name="Smile x axis", **_compact()),
+            pmui.Select.from_param(self.choices.param.height, name="Surface height", **_compact()),
+            self._slider("display", "frames_per_s", "Frames per second"),
+            self._heading("VENUES"),
+            self._venues(),
+            self._heading("THRESHOLDS"),
+            *(self._slider("thresholds", name, label) for name, label in THRESHOLDS.items()),
+            self._heading("FIT"),
+            *(self._fit_widget(name, label) for name, label in FIT.items()),
+            pn.Row(self._apply, self._revert, sizing_mode="stretch_width", margin=(4, 0)),
+        ]
+        return items
+
+    def _heading(self, text: str) -> pn.pane.HTML:
+        return pn.pane.HTML(f"<p>{text}</p>", stylesheets=[HEADING], margin=0, sizing_mode="stretch_width")
+
+    def _slider(self, section: str, name: str, label: str) -> Any:
+        parameter = getattr(self.settings, section).param[name]
+        start, end, step = USEFUL[name]
+        kind = pmui.IntSlider if isinstance(parameter, param.Integer) else pmui.FloatSlider
+        widget = kind(
+            name=label, value=parameter.default, start=start, end=end, step=step, description=parameter.doc, **_compact()
+        )
+        self._widgets[section, name] = widget
+        if section == "fit":
+            widget.param.watch(self._on_fit, "value")
+        else:
+            widget.param.watch(lambda event: self._on_change(section, name, event.new), "value_throttled")
+        return widget
+
+    def _fit_widget(self, name: str, label: str) -> Any:
+        parameter = self.settings.fit.param[name]
+        if isinstance(parameter, param.Boolean):
+            widget = pmui.Switch(name=label, value=parameter.default, description=parameter.doc, margin=(4, 0))
+        elif isinstance(parameter, param.Selector):
+            widget = pmui.Select(
+                name=label, options=list(parameter.objects), value=parameter.default, description=parameter.doc, **_compact()
+            )
+        else:
+            return self._slider("fit", name, label)
+        self._widgets["fit", name] = widget
+        widget.param.watch(self._on_fit, "value")
+        return widget
+
+    def _venues(self) -> Any:
+        widget = pmui.CheckBoxGroup(
+            options=list(self.settings.market.venues), value=list(self.settings.market.venues), margin=(0, 0, 4, 0),
+            sizing_mode="stretch_width",
+        )  # fmt: skip
+        self._widgets["market", "venues"] = widget
+        widget.param.watch(lambda event: self._on_change("market", "venues", event.new), "value")
+        return widget
+
+    def follow(self) -> None:
+        """Take the settings in force when they have changed; a fit being edited is left alone, its user is told."""
+        if self.version == self.hub.client.settings_version or not self.hub.client.settings:
+            return
+        first, self.version = self.version < 0, self.hub.client.settings_version
+        before = self.settings.values()
+        self.settings.update(self.hub.client.settings, "engine")
+        after = self.settings.values()
+        self._following = True
+        try:
+            known = {venue["name"] for venue in self.hub.status.get("venues", [])} | set(after["market"]["venues"])
+            venues = self._widgets["market", "venues"]
+            venues.options = sorted(known | set(venues.options)) if not first else sorted(known)
+            for (section, name), widget in self._widgets.items():
+                if (first or after[section][name] != before[section][name]) and not (section == "fit" and self._fit_dirty):
+                    self._show(widget, after[section][name])
+        finally:
+            self._following = False
+        changed = [
+            f"{section}.{name} = {value}"
+            for section, entries in after.items()
+            for name, value in entries.items()
+            if value != before[section][name]
+        ]
+        if changed and not first:
+            self.notify("info", f"Settings now: {', '.join(changed[:3])}{' …' if len(changed) > 3 else ''}")
+
+    @staticmethod
+    def _show(widget: Any, value: Any) -> None:
+        if hasattr(widget, "end") and not widget.start <= value <= widget.end:
+            widget.param.update(start=min(widget.start, value), end=max(widget.end, value))
+        widget.value = value
+
+    def _on_change(self, section: str, name: str, value: Any) -> None:
+        if not self._following and value != getattr(getattr(self.settings, section), name):
+            self._send({section: {name: value}})
+
+    def _on_fit(self, _event: Any) -> None:
+        if self._following:
+            return
+        self._fit_dirty = any(widget.value != getattr(self.settings.fit, name) for name, widget in self._fit_widgets())
+        self._apply.disabled = self._revert.disabled = not self._fit_dirty
+
+    def _fit_widgets(self) -> list[tuple[str, Any]]:
+        return [(name, widget) for (section, name), widget in self._widgets.items() if section == "fit"]
+
+    def _on_apply(self, _event: Any) -> None:
+        changes = {n: w.value for n, w in self._fit_widgets() if w.value != getattr(self.settings.fit, n)}
+        self._send({"fit": changes})
+
+    def _on_revert(self, _event: Any) -> None:
+        self._put_back({"fit": dict(self._fit_widgets())})
+        self._fit_dirty = False
+        self._apply.disabled = self._revert.disabled = True
+
+    def _put_back(self, values: dict[str, dict[str, Any]]) -> None:
+        self._following = True
+        try:
+            for section, entries in values.items():
+                for name in entries:
+                    self._show(self._widgets[section, name], getattr(getattr(self.settings, section), name))
+        finally:
+            self._following = False
+
+    def _send(self, values: dict[str, dict[str, Any]]) -> None:
+        document = pn.state.curdoc
+
+        async def change() -> None:
+            try:
+                await self.hub.client.change_settings(values, self.who)
+                refusal = ""
+            except VolSurfaceError as error:
+                refusal = str(error)
+            with pn.io.state.set_curdoc(document), pn.io.unlocked():
+                if refusal:
+                    self.notify("error", refusal)
+                    self._put_back(values)
+                if "fit" in values:
+                    self._fit_dirty = False
+                    self._apply.disabled = self._revert.disabled = True
+
+        task = asyncio.get_running_loop().create_task(change())
+        self._tasks.add(task)  # a task nobody holds may be collected
+        task.add_done_callback(self._tasks.discard)
+
+
+def _compact() -> dict[str, Any]:
+    return {"size": "small", "sizing_mode": "stretch_width", "margin": (4, 0)}
