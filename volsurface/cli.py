@@ -36,6 +36,11 @@ def main() -> None:
         sys.exit(0)
 
 
+def _console() -> Console:
+    """Standard output; into a file or pipe a table keeps its full width."""
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
 def _version(shown: bool) -> None:
     if shown:
         print(f"volsurface {__version__}")
@@ -104,7 +109,7 @@ def warm() -> None:
     """Compile the kernels into the on-disk cache, so that the first page does not wait for them."""
     from volsurface.commands.reports import warm_with_progress
 
-    warm_with_progress(Console())
+    warm_with_progress(_console())
 
 
 @app.command(epilog="Examples: `volsurface doctor` · `volsurface doctor --venues deribit`")
@@ -119,7 +124,7 @@ def doctor(
     """Say what is installed, writable and reachable, and whether the kernel cache is warm."""
     from volsurface.commands.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(Console(), data, venues or [], venue_url or [], seconds))
+    raise typer.Exit(run_doctor(_console(), data, venues or [], venue_url or [], seconds))
 
 
 @app.command(
@@ -130,13 +135,13 @@ def fit(
     as_json: JSON = False,
     at: Annotated[str | None, typer.Option(help="Only the snapshot at (or last before) this UTC time.")] = None,
     underlying: Annotated[str | None, typer.Option(help="Only this coin.")] = None,
-    settings: Annotated[Path | None, typer.Option(help="Fit settings, TOML with a [fit] table.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="Fit settings: TOML with a table named fit.")] = None,
     smiles: Annotated[bool, typer.Option(help="Also print a line per expiry.")] = False,
 ) -> None:
     """Fit every snapshot of chain files; print a table of them, or JSON."""
     from volsurface.commands.reports import print_fits
 
-    raise typer.Exit(print_fits(Console(), chains, as_json, at, underlying, settings, smiles))
+    raise typer.Exit(print_fits(_console(), chains, as_json, at, underlying, settings, smiles))
 
 
 @app.command(
@@ -146,7 +151,7 @@ def verify(surface: Annotated[str, typer.Argument(help="Surface JSON, or - for s
     """Check fitted surfaces in exact arithmetic; exit code 1, and the place, when one has arbitrage."""
     from volsurface.commands.reports import verify_json
 
-    raise typer.Exit(verify_json(Console(), surface))
+    raise typer.Exit(verify_json(_console(), surface))
 
 
 @app.command(epilog="Example: `volsurface simulate --rate 5000` prints the --venue-url for `volsurface serve`")

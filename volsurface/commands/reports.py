@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -44,6 +45,7 @@ def print_fits(
     if settings_file is not None:
         settings.update(read_settings_file(settings_file), str(settings_file))
     options = settings.fit.options()
+    compile_kernels()  # else the first snapshot's time would be the compiler's
     chains = [chain for path in paths for chain in read_chains(path, at=at, underlying=underlying)]
     if not chains:
         raise ChainFileError(f"no snapshot to fit in {', '.join(map(str, paths))}")
@@ -51,7 +53,7 @@ def print_fits(
     hide = as_json or len(chains) < 5 or not sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=hide) as bar:
         for chain in bar.track(chains, description="fitting"):
-            fits.append(fit_chain(chain, options))
+            fits.append(fit_chain(chain, options, timer=time.perf_counter_ns))
     if as_json:
         documents = [{**fit.surface.to_dict(), "timing_ms": fit.timing_ms} for fit in fits]
         print(json.dumps(documents[0] if len(documents) == 1 else documents, allow_nan=False))
@@ -73,7 +75,7 @@ def _violations(surface: Surface) -> tuple[int, int]:
 
 
 def _fit_table(chains: list[Chain], fits: list[ChainFit]) -> Table:
-    table = Table(title="one row per snapshot; inside: share of used quotes with the fit within bid and ask")
+    table = Table(title="inside: share of used quotes with the fit within bid and ask (in-sample)", box=box.SIMPLE_HEAD)
     for name in (
         "time UTC",
         "coin",
@@ -103,7 +105,7 @@ def _fit_table(chains: list[Chain], fits: list[ChainFit]) -> Table:
 
 def _smile_table(fit: ChainFit) -> Table:
     surface = fit.surface
-    table = Table(title=f"{surface.underlying} {surface.to_dict()['valuation_time']}")
+    table = Table(title=f"{surface.underlying} {surface.to_dict()['valuation_time']}", box=box.SIMPLE_HEAD)
     names = "expiry days forward source quotes inside% rmse_bp atm% rr25% bf25% butterfly min_g calendar".split()
     for name in names:
         table.add_column(name, justify="left" if name in ("expiry", "source") else "right", no_wrap=True)
