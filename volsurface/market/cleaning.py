@@ -88,14 +88,15 @@ def tick_size(chain: Chain) -> np.ndarray:
     It is the greatest common divisor of the smallest prices, read to 1e-8 coin or 1e-4 quote currency.
     """
     out = np.full(len(chain), np.nan)
-    for venue in dict.fromkeys(chain.venue.tolist()):
-        for inverse, scale in ((True, 1e8), (False, 1e4)):
-            rows = (chain.venue == venue) & (chain.inverse == inverse)
-            prices = np.concatenate([chain.bid[rows], chain.ask[rows]])
-            steps = np.rint(prices[prices > 0.0] * scale).astype(np.int64)
-            if steps.size >= _FEWEST_PRICES:
-                small = min(steps.size, 3 * _FEWEST_PRICES)
-                out[rows] = np.gcd.reduce(np.partition(steps, small - 1)[:small]) / scale
+    kinds = set(zip(chain.venue.tolist(), chain.inverse.tolist(), strict=True))
+    for venue, inverse in kinds:
+        rows = (chain.venue == venue) & (chain.inverse == inverse) if len(kinds) > 1 else slice(None)
+        prices = np.concatenate([chain.bid[rows], chain.ask[rows]])
+        scale = 1e8 if inverse else 1e4
+        steps = np.rint(prices[prices > 0.0] * scale).astype(np.int64)
+        if steps.size >= _FEWEST_PRICES:
+            small = min(steps.size, 3 * _FEWEST_PRICES)
+            out[rows] = np.gcd.reduce(np.partition(steps, small - 1)[:small]) / scale
     return out
 
 

@@ -77,10 +77,11 @@ def calibrate(quotes: Slices, options: FitOptions, warm: np.ndarray | None = Non
     n = quotes.offsets.size - 1
     thetas = np.zeros((n, 5))
     has_start = np.zeros(n, bool)
-    if warm is not None:
-        has_start = np.isfinite(warm).all(axis=1) & (warm[:, 4] > 0.0) if n else has_start
-        a, b, rho, m, sigma = np.where(has_start[:, None], warm, 1.0).T
-        thetas = np.column_stack([a, b * rho, b, m, np.log(sigma)])
+    if warm is not None and n:
+        has_start = np.isfinite(warm).all(axis=1) & (warm[:, 4] > 0.0)
+        thetas[:] = np.where(has_start[:, None], warm, 1.0)
+        _, b, rho, _, sigma = thetas.T.copy()
+        thetas[:, 1], thetas[:, 2], thetas[:, 4] = b * rho, b, np.log(sigma)
     used = np.ones(quotes.k.size, bool)
     costs = fit_slices(
         quotes.offsets,
@@ -88,7 +89,7 @@ def calibrate(quotes: Slices, options: FitOptions, warm: np.ndarray | None = Non
         quotes.w,
         quotes.weight,
         1.0 / quotes.half_spread,
-        np.ascontiguousarray(thetas),
+        thetas,
         has_start,
         options.robust,
         options.outlier_spreads,
@@ -102,9 +103,13 @@ def calibrate(quotes: Slices, options: FitOptions, warm: np.ndarray | None = Non
 def raw_parameters(thetas: np.ndarray) -> np.ndarray:
     """Return (a, b, rho, m, sigma) of rows (a, p, b, m, ln sigma); a smile flat to rounding becomes exactly flat."""
     a, p, b, m, log_sigma = thetas.T
+    out = np.empty_like(thetas)
     sigma = np.exp(log_sigma)
     at_m = a + b * sigma
-    flat = ~(b * sigma > _FLAT * np.abs(at_m))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rho = np.where(flat, 0.0, p / b)
-    return np.column_stack([np.where(flat, at_m, a), np.where(flat, 0.0, b), rho, m, sigma])
+    curved = b * sigma > _FLAT * np.abs(at_m)
+    out[:, 0] = np.where(curved, a, at_m)
+    out[:, 1] = np.where(curved, b, 0.0)
+    out[:, 2] = p / np.where(curved, b, np.inf)
+    out[:, 3] = m
+    out[:, 4] = sigma
+    return out

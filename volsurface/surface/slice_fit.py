@@ -17,6 +17,7 @@ RHO_MARGIN = 1e-3  # |rho| <= 1 - this: nearer to 1 the float certificate has no
 HUBER = 0.5  # half-spreads at which the first stage's loss turns from square to linear
 SUSPICIOUS = 2.0  # a plain fit within this many half-spreads everywhere has nothing to reject
 POOR = 1.0  # mean squared residual above which a warm start is checked against a cold one
+SCREENING = 1e-4  # the Huber stage only has to tell what is far off; the fit itself stops at the given tolerance
 MAX_STEPS = 100
 FLOOR = 1e-3  # least variance allowed, in units of the smallest quoted one
 
@@ -253,7 +254,7 @@ def fit_slice(k, w, weight, spreads, theta, warm, robust, outlier, min_quotes, t
     if worst <= SUSPICIOUS:
         return least
     guess = theta.copy()
-    descend(k, w, weight, guess, low, high, floor, HUBER, tolerance)
+    descend(k, w, weight, guess, low, high, floor, HUBER, max(tolerance, SCREENING))
     for i in range(k.size):
         used[i] = abs(spreads[i] * (variance(guess, k[i]) - w[i])) <= outlier
     kept = used.sum()
