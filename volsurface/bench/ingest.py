@@ -1,7 +1,8 @@
 """How many messages a second does one core carry, from bytes to rows?
 
 Deribit-shaped traffic (70 % tickers of about 770 bytes, 30 % book changes of about 315) of 1,000 options, first through
-the codec into the feed's row table, then over a loopback websocket as well; `json.loads` alone stands beside it. CPU time of the receiving process counts, so that the sender beside it does not.
+the codec into the feed's row table, then over a loopback websocket as well; `json.loads` alone stands beside it. CPU
+time of the receiving process counts, so that the sender beside it does not.
 """
 
 import asyncio
@@ -128,7 +129,12 @@ def answer(frame: bytes) -> bytes:
     call = json.loads(frame)
     result: Any = "ok"
     if call["method"] == "public/get_instruments":
-        common = {"kind": "option", "base_currency": "BTC", "quote_currency": "BTC", "instrument_type": "reversed"}
+        common: dict[str, Any] = {
+            "kind": "option",
+            "base_currency": "BTC",
+            "quote_currency": "BTC",
+            "instrument_type": "reversed",
+        }
         common |= {"option_type": "call", "expiration_timestamp": EXPIRY_MS, "tick_size": 0.0001}
         result = [common | {"instrument_name": symbol(n), "strike": 50_000 + 100 * n} for n in range(OPTIONS)]
     elif call["method"] == "public/subscribe":
