@@ -7,7 +7,6 @@ short dependency chains, one rounding per step.
 
 import json
 import math
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 SCRIPTS = Path(__file__).parent
 COEFFICIENTS = SCRIPTS / "pricing_coefficients.json"
 TARGET = SCRIPTS.parent / "volsurface" / "pricing" / "approximations.py"
-SQRT_HALF_BITS = struct.unpack("<q", struct.pack("<d", math.sqrt(0.5)))[0]
 
 
 def estrin(variable: str, coefficients: list[float]) -> str:
@@ -39,7 +37,7 @@ def polynomial(name: str, variable: str, text: str, coefficients: list[float]) -
     """Return the source of a kernel that evaluates one polynomial."""
     return f'''
 
-@kernel
+@kernel(inline=True)
 def {name}({variable}):
     """{text}"""
 {powers(variable, len(coefficients))}
@@ -53,7 +51,7 @@ def rational(name: str, argument: str, text: str, entry: dict, shift: float = 0.
     variable, first = (argument, "") if not shift else ("y", f"    y = {argument} + {shift!r}\n")
     return f'''
 
-@kernel
+@kernel(inline=True)
 def {name}({argument}):
     """{text}"""
 {first}{powers(variable, max(len(numerator), len(denominator)))}
@@ -79,25 +77,17 @@ from volsurface.pricing.kernel import kernel
 
 SEED_SPLIT = {near["split_b_over_delta"]!r}  # b/delta of the border between the two seeds: strike 1.2 standard deviations away
 LN2 = {math.log(2)!r}
+NO_DISTANCE = 1e-30  # below 2^-53, the smallest delta that two different floats F and K can have
 
 
-@kernel
-def log_positive(y):
-    """ln(y) for a normal, positive y: 2 atanh of (m-1)/(m+1), m the mantissa in [sqrt(1/2), sqrt(2)]."""
-    k = (bits(y) - {SQRT_HALF_BITS}) >> 52
-    m = unbits(bits(y) - (k << 52))
-    f = (m - 1.0) / (m + 1.0)
-    z = f * f
-{powers("z", len(log))}
-    return fma(float(k), LN2, f * ({estrin("z", log)}))
+@kernel(inline=True)
+def log_ratio(x, y):
+    """ln(x/y) for normal, positive x and y, with full relative accuracy near x = y, where ln of the rounded ratio has none.
 
-
-@kernel
-def log_ratio(forward, strike):
-    """ln(F/K) with full relative accuracy near F = K, where the logarithm of the rounded ratio has none."""
-    k = (bits(forward / strike) - {SQRT_HALF_BITS}) >> 52
-    scaled = strike * unbits((k + 1023) << 52)
-    f = (forward - scaled) / (forward + scaled)
+    2 atanh((x-y')/(x+y')) + k ln 2 with y' = 2^k y; k from the difference of the bits puts x/y' within [2^-0.59, 2^0.59]."""
+    k = (bits(x) - bits(y) + {1 << 51}) >> 52
+    scaled = y * unbits((k + 1023) << 52)
+    f = (x - scaled) / (x + scaled)
     z = f * f
 {powers("z", len(log))}
     return fma(float(k), LN2, f * ({estrin("z", log)}))
@@ -107,17 +97,18 @@ def log_ratio(forward, strike):
         polynomial("domain_edge", "a", "b(a, s = 1.69): the largest time value of the fast domain, for a < 1.7.", edge),
         f'''
 
-@kernel
+@kernel(inline=True)
 def seed_std_dev(a, b, delta):
     """Total volatility to 6.4e-6 in the fast domain: Bachelier's inverted by a rational, then turned into Black's.
 
-    Two regimes, near the money in w = delta/(b+delta) and far in y = sqrt(-ln(b/delta)); the division is shared.
+    Two regimes, near the money in w = delta/(b+delta) and far in y = sqrt(-ln(b/delta)); they share the division.
     """
-    delta_or_tiny = delta if delta > 1e-300 else 1e-300
-    a_over_delta = a / delta_or_tiny if delta > 1e-300 else 1.0
+    distance = max(delta, NO_DISTANCE)
+    inverse = 1.0 / (distance * (delta + b))
+    w = delta * distance * inverse
+    a_over_delta = a * (delta + b) * inverse if delta > NO_DISTANCE else 1.0
     near = b > SEED_SPLIT * delta
-    w = delta / (delta + b)
-    log_b = log_positive(b / delta_or_tiny)
+    log_b = log_ratio(b, distance)
     y = math.sqrt(-log_b if log_b < -0.5 else 0.5)
 {powers("w", len(near["numerator"]))}
 {powers("y", len(far["numerator"]))}
@@ -154,7 +145,7 @@ def d_series(terms: int) -> str:
     )
     return f'''
 
-@kernel
+@kernel(inline=True)
 def mills_difference(a, s):
     """D = Y(h-t) - Y(h+t) for a < 1.7 and s < 1.7, without cancellation: the odd Taylor terms of Y about h, all positive.
 

@@ -11,14 +11,17 @@ from volsurface.pricing.kernel import kernel
 
 SEED_SPLIT = 0.046752  # b/delta of the border between the two seeds: strike 1.2 standard deviations away
 LN2 = 0.6931471805599453
+NO_DISTANCE = 1e-30  # below 2^-53, the smallest delta that two different floats F and K can have
 
 
-@kernel
-def log_positive(y):
-    """ln(y) for a normal, positive y: 2 atanh of (m-1)/(m+1), m the mantissa in [sqrt(1/2), sqrt(2)]."""
-    k = (bits(y) - 4604544271217802189) >> 52
-    m = unbits(bits(y) - (k << 52))
-    f = (m - 1.0) / (m + 1.0)
+@kernel(inline=True)
+def log_ratio(x, y):
+    """ln(x/y) for normal, positive x and y, with full relative accuracy near x = y, where ln of the rounded ratio has none.
+
+    2 atanh((x-y')/(x+y')) + k ln 2 with y' = 2^k y; k from the difference of the bits puts x/y' within [2^-0.59, 2^0.59]."""
+    k = (bits(x) - bits(y) + 2251799813685248) >> 52
+    scaled = y * unbits((k + 1023) << 52)
+    f = (x - scaled) / (x + scaled)
     z = f * f
     z2 = z * z
     z4 = z2 * z2
@@ -29,55 +32,23 @@ def log_positive(y):
         f
         * (
             fma(
-                fma(0.09523809523809523, z2, fma(0.10526315789473684, z, 0.11764705882352941)),
+                0.1361228324114453,
                 z8,
                 fma(
                     fma(
-                        fma(0.13333333333333333, z, 0.15384615384615385),
+                        fma(0.13209284257177348, z, 0.1538888938432987),
                         z2,
-                        fma(0.18181818181818182, z, 0.2222222222222222),
+                        fma(0.18181737085579538, z, 0.22222223055248197),
                     ),
                     z4,
-                    fma(fma(0.2857142857142857, z, 0.4), z2, fma(0.6666666666666666, z, 2.0)),
+                    fma(fma(0.28571428567234475, z, 0.40000000000008035), z2, fma(0.6666666666666666, z, 2.0)),
                 ),
             )
         ),
     )
 
 
-@kernel
-def log_ratio(forward, strike):
-    """ln(F/K) with full relative accuracy near F = K, where the logarithm of the rounded ratio has none."""
-    k = (bits(forward / strike) - 4604544271217802189) >> 52
-    scaled = strike * unbits((k + 1023) << 52)
-    f = (forward - scaled) / (forward + scaled)
-    z = f * f
-    z2 = z * z
-    z4 = z2 * z2
-    z8 = z4 * z4
-    return fma(
-        float(k),
-        LN2,
-        f
-        * (
-            fma(
-                fma(0.09523809523809523, z2, fma(0.10526315789473684, z, 0.11764705882352941)),
-                z8,
-                fma(
-                    fma(
-                        fma(0.13333333333333333, z, 0.15384615384615385),
-                        z2,
-                        fma(0.18181818181818182, z, 0.2222222222222222),
-                    ),
-                    z4,
-                    fma(fma(0.2857142857142857, z, 0.4), z2, fma(0.6666666666666666, z, 2.0)),
-                ),
-            )
-        ),
-    )
-
-
-@kernel
+@kernel(inline=True)
 def mills(z):
     """Y(z) = N(-z)/phi(z) for z >= -0.9."""
     y = z + 0.9
@@ -86,41 +57,39 @@ def mills(z):
     y8 = y4 * y4
     numerator = fma(
         fma(
-            fma(7.686079786545208e-07, y, 2.122538737162311e-05),
+            fma(7.686079786545244e-07, y, 2.1225387371623193e-05),
             y2,
-            fma(0.00030024950147466143, y, 0.002805549819785335),
+            fma(0.0003002495014746624, y, 0.002805549819785343),
         ),
         y8,
         fma(
-            fma(fma(0.01901434338189593, y, 0.09752516820661078), y2, fma(0.38532387811014496, y, 1.1738865720812743)),
+            fma(fma(0.019014343381895976, y, 0.09752516820661097), y2, fma(0.3853238781101456, y, 1.173886572081276)),
             y4,
-            fma(fma(2.7152169907102683, y, 4.585704794796463), y2, fma(5.179374990018543, y, 3.066460372995891)),
+            fma(fma(2.715216990710271, y, 4.585704794796467), y2, fma(5.1793749900185455, y, 3.066460372995891)),
         ),
     )
     return numerator / (
         fma(
             fma(
-                7.686079786545208e-07,
+                7.686079786545244e-07,
                 y4,
                 fma(
-                    fma(2.0533640190834018e-05, y, 0.0002819152608188687),
+                    fma(2.0533640190834096e-05, y, 0.00028191526081886964),
                     y2,
-                    fma(0.0025572424030076125, y, 0.016807786251035493),
+                    fma(0.0025572424030076194, y, 0.016807786251035534),
                 ),
             ),
             y8,
             fma(
-                fma(
-                    fma(0.08345918513249673, y, 0.3186348447761687), y2, fma(0.9370357602800483, y, 2.0970456593358344)
-                ),
+                fma(fma(0.0834591851324969, y, 0.3186348447761692), y2, fma(0.9370357602800496, y, 2.0970456593358366)),
                 y4,
-                fma(fma(3.4701603828965735, y, 4.017980405359515), y2, fma(2.915149142130074, y, 1.0)),
+                fma(fma(3.470160382896576, y, 4.017980405359517), y2, fma(2.915149142130075, y, 1.0)),
             ),
         )
     )
 
 
-@kernel
+@kernel(inline=True)
 def mills_one(h):
     """M1(h) = 1 - h Y(h) for h >= 0."""
     h2 = h * h
@@ -162,53 +131,54 @@ def mills_one(h):
     )
 
 
-@kernel
+@kernel(inline=True)
 def domain_edge(a):
     """b(a, s = 1.69): the largest time value of the fast domain, for a < 1.7."""
     a2 = a * a
     a4 = a2 * a2
     return fma(
-        fma(3.87356506744173e-05, a2, fma(-9.861525570462794e-05, a, 0.0006594316390964169)),
+        fma(3.873565067480378e-05, a2, fma(-9.861525570747931e-05, a, 0.0006594316391031751)),
         a4,
-        fma(fma(-0.020684373178698014, a, 0.15778071577949296), a2, fma(-0.4999938516838954, a, 0.6018890274766633)),
+        fma(fma(-0.02068437317870525, a, 0.15778071577949546), a2, fma(-0.49999385168389726, a, 0.6018890274766661)),
     )
 
 
-@kernel
+@kernel(inline=True)
 def seed_std_dev(a, b, delta):
     """Total volatility to 6.4e-6 in the fast domain: Bachelier's inverted by a rational, then turned into Black's.
 
-    Two regimes, near the money in w = delta/(b+delta) and far in y = sqrt(-ln(b/delta)); the division is shared.
+    Two regimes, near the money in w = delta/(b+delta) and far in y = sqrt(-ln(b/delta)); they share the division.
     """
-    delta_or_tiny = delta if delta > 1e-300 else 1e-300
-    a_over_delta = a / delta_or_tiny if delta > 1e-300 else 1.0
+    distance = max(delta, NO_DISTANCE)
+    inverse = 1.0 / (distance * (delta + b))
+    w = delta * distance * inverse
+    a_over_delta = a * (delta + b) * inverse if delta > NO_DISTANCE else 1.0
     near = b > SEED_SPLIT * delta
-    w = delta / (delta + b)
-    log_b = log_positive(b / delta_or_tiny)
+    log_b = log_ratio(b, distance)
     y = math.sqrt(-log_b if log_b < -0.5 else 0.5)
     w2 = w * w
     w4 = w2 * w2
     y2 = y * y
     y4 = y2 * y2
     near_top = fma(
-        fma(-0.32076170768577095, w, 2.783875678698237),
+        fma(-0.3207325859324337, w, 2.7836946116368697),
         w4,
-        fma(fma(-8.773111748175962, w, 12.977489336499147), w2, fma(-9.174074506421476, w, 2.5066282112174756)),
+        fma(fma(-8.772719973186469, w, 12.977130879829003), w2, fma(-9.173955863667453, w, 2.506628210424081)),
     )
     near_bottom = fma(
-        fma(-0.010015925875988579, w, 0.3664878843250643),
+        fma(-0.010014584110192182, w, 0.3664582052590919),
         w4,
-        fma(fma(-1.8733505548431826, w, 3.676911172449774), w2, fma(-3.159928168699455, w, 1.0)),
+        fma(fma(-1.8732501964341832, w, 3.6767918583373516), w2, fma(-3.1598808423219014, w, 1.0)),
     )
     far_top = fma(
-        fma(0.011543764839466937, y, 0.06188444467629525),
+        fma(0.023980964219160072, y, 0.24831665082727566),
         y4,
-        fma(fma(-0.13267172775284433, y, 0.5780387142994409), y2, fma(-0.6098791677022761, y, 1.0)),
+        fma(fma(-0.17253411450452333, y, 0.484870082946938), y2, fma(0.19627030389137648, y, 1.0)),
     )
     far_bottom = fma(
-        fma(0.016329678326280822, y2, fma(0.086841506134127, y, -0.28728231114335345)),
+        fma(0.033920425065954385, y2, fma(0.35005439645059455, y, -0.46717164270184186)),
         y4,
-        fma(fma(0.8175506999467993, y, -0.9097864007852784), y2, fma(0.7634028100884968, y, -0.01736386440349496)),
+        fma(fma(-0.12621088380790743, y, 1.9674920246019167), y2, fma(-1.7478155361988743, y, 0.9223040523234314)),
     )
     v = ((b + delta) * near_top if near else delta * far_top) / (near_bottom if near else far_bottom)
     q = v * v
@@ -217,41 +187,41 @@ def seed_std_dev(a, b, delta):
     u = a * a
     u2 = u * u
     c0 = fma(
-        0.00010678343037079595,
+        0.0001064034339101673,
         q4,
-        fma(fma(0.0002551042710751291, q, 0.0037677005164202114), q2, fma(0.041629041958889466, q, 1.0000021632702893)),
+        fma(fma(0.0002565778914261591, q, 0.0037659890141862385), q2, fma(0.04162956959881245, q, 1.0000021778142287)),
     )
     c1 = fma(
-        -3.178335490979796e-05,
+        -3.150333927980776e-05,
         q4,
         fma(
-            fma(-0.00010024437154405077, q, -0.0006469349247780055),
+            fma(-0.00010046878916711522, q, -0.0006488809208893564),
             q2,
-            fma(-0.0038341804624171315, q, 1.7062042138849146e-06),
+            fma(-0.003831424319466347, q, 1.2234087002418963e-06),
         ),
     )
     c2 = fma(
-        1.8235232605842617e-07,
+        1.440597910115677e-07,
         q4,
         fma(
-            fma(3.852874875734267e-05, q, 2.81024331604305e-05),
+            fma(3.785450092840689e-05, q, 3.111516911308541e-05),
             q2,
-            fma(0.00022297585523529956, q, -1.4435482648982388e-06),
+            fma(0.00021980615096740694, q, -9.67843379500061e-07),
         ),
     )
     c3 = fma(
-        9.340946387285921e-07,
+        9.355448044243153e-07,
         q4,
         fma(
-            fma(-7.189499594195053e-06, q, 4.950541588462336e-06),
+            fma(-7.011378755871628e-06, q, 4.215665341505102e-06),
             q2,
-            fma(-1.1175712008528846e-05, q, 3.035038817752541e-07),
+            fma(-1.0408343277213805e-05, q, 1.9965534816027633e-07),
         ),
     )
     return v * a_over_delta * fma(fma(c3, u, c2), u2, fma(c1, u, c0))
 
 
-@kernel
+@kernel(inline=True)
 def mills_difference(a, s):
     """D = Y(h-t) - Y(h+t) for a < 1.7 and s < 1.7, without cancellation: the odd Taylor terms of Y about h, all positive.
 

@@ -1,32 +1,52 @@
-"""What users hand in, brought into the one form the kernels take: contiguous float64 columns of equal length."""
+"""What users hand in, brought into the one form the kernels take: contiguous float64 columns of n values, or of one."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Right = ArrayLike | str
+
 RIGHTS = {"call": 1.0, "put": -1.0, "c": 1.0, "p": -1.0}
+NO_COLUMN = np.empty(0)
 
 
-def right_sign(right: ArrayLike | str) -> Any:
-    """Return +1 for calls and -1 for puts; "call"/"put", "C"/"P" and numbers are taken, anything else becomes NaN."""
+def right_sign(right: Any) -> Any:
+    """Return +1 for calls and -1 for puts from "call"/"put", "C"/"P" or numbers; an unknown word becomes NaN.
+
+    >>> right_sign("put"), right_sign(["call", "P", "x"])
+    (-1.0, array([ 1., -1., nan]))
+    """
     if isinstance(right, str):
         return RIGHTS.get(right.lower(), np.nan)
+    if isinstance(right, (int, float)):
+        return right
     array = np.asarray(right)
     if array.dtype.kind in "USO":
-        flat = [RIGHTS.get(r.lower(), np.nan) if isinstance(r, str) else r for r in array.ravel().tolist()]
-        return np.array(flat, dtype=np.float64).reshape(array.shape)
+        words = (RIGHTS.get(word.lower(), np.nan) if isinstance(word, str) else word for word in array.ravel().tolist())
+        return np.fromiter(words, np.float64, array.size).reshape(array.shape)
     return array
 
 
-def float_columns(*values: ArrayLike) -> tuple[tuple[int, ...], list[NDArray[np.float64]]]:
-    """Return the broadcast shape and the values as writable, contiguous float64 arrays of shape (n,)."""
-    arrays = [np.asarray(value, dtype=np.float64) for value in values]
-    shape = np.broadcast_shapes(*(array.shape for array in arrays))
-    columns = []
+def columns(*values: ArrayLike) -> tuple[tuple[int, ...], int, list[NDArray[np.float64]]]:
+    """Return the shape the values broadcast to, its size n, and each value as a column of shape (n,) or (1,).
+
+    A value that is the same for all options stays one number: it is not copied n times. Columns are writable, because Numba
+    compiles another kernel for read-only arrays. Values that do not broadcast raise ValueError.
+    """
+    arrays = [np.asarray(value, np.float64) for value in values]
+    shape: tuple[int, ...] = ()
     for array in arrays:
-        if array.shape != shape:
+        if array.shape != shape and array.ndim:
+            shape = array.shape if not shape else np.broadcast_shapes(shape, array.shape)
+    n = 1
+    for length in shape:
+        n *= length
+    result = []
+    for array in arrays:
+        if array.size != 1 and array.shape != shape:
             array = np.broadcast_to(array, shape)
-        column = np.ascontiguousarray(array).reshape(-1)
-        columns.append(column if column.flags.writeable else column.copy())
-    return shape, columns
+        if not array.flags.c_contiguous or not array.flags.writeable:
+            array = array.copy()
+        result.append(array.reshape(-1))
+    return shape, n, result

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numba
@@ -45,22 +46,26 @@ class DeclaredKernel:
 DECLARED: list[DeclaredKernel] = []
 
 
-def kernel(signature: str | Callable[..., Any]) -> Any:
+def kernel(signature: str | Callable[..., Any] | None = None, *, inline: bool = False) -> Any:
     """Compile a function in nopython mode: cached on disk, without the GIL, never raising on a division by zero.
 
     Bare (`@kernel`) the function is compiled for the types it is called with. With a signature (`@kernel("f8(f8, f8)")`)
-    it is still compiled at its first call, and `warmup` can do so earlier. Kernels may call each other across modules.
+    it is still compiled at its first call, and `warmup` can do so earlier. Kernels may call each other across modules;
+    `inline=True` makes sure that one vanishes into its callers, without which their loops are not vectorised.
     Division by zero gives inf or nan: Numba's default check costs four times the run time, because it forbids vectors.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
-        previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(CACHE_FOLDER)
+        dispatcher: Any = numba.njit(nogil=True, error_model="numpy", forceinline=inline)(function)
+        if inline:
+            return dispatcher  # its machine code is only in its callers
+        config: Any = numba.config
+        previous, config.CACHE_DIR = config.CACHE_DIR, str(CACHE_FOLDER)
         try:
             dispatcher._cache = _SharedCache(function)  # what cache=True sets, with our folder and lock
         finally:
-            numba.config.CACHE_DIR = previous
-        if not callable(signature):
+            config.CACHE_DIR = previous
+        if isinstance(signature, str):
             DECLARED.append(DeclaredKernel(f"{function.__module__}.{function.__name__}", dispatcher, signature))
         return dispatcher
 
@@ -68,7 +73,13 @@ def kernel(signature: str | Callable[..., Any]) -> Any:
 
 
 class _SharedCache(FunctionCache):
-    """Numba's cache, safe when several processes fill it and harmless when the disk is full or the folder is gone."""
+    """Numba's cache, safe when several processes fill it, harmless when the disk is full or a file is damaged or gone."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except (OSError, EOFError, ImportError, AttributeError, ValueError, UnpicklingError):
+            return None  # compile again, and write the file again
 
     def save_overload(self, sig: Any, data: Any) -> None:
         # Two processes that save different signatures at once would give both the same file number: one at a time.

@@ -75,8 +75,17 @@ def householder(r, d, h, t, s):
 def implied_std_dev(u, v, a):
     """Total volatility s of the share u in (0, 1), with the rest v = 1 - u and a = |ln(F/K)|; NaN without convergence.
 
-    Give v computed from prices, (min(F, K) - time value)/min(F, K): near the cap u no longer carries the answer. Below the
-    inflection s = sqrt(2a) the logarithm of u is solved, above it that of v (of u where the series of D holds).
+    Give v computed from prices, (min(F, K) - time value)/min(F, K): near the cap u no longer carries the answer.
+    """
+    return std_dev_of_logs(u, math.log(u), math.log(v), a)
+
+
+@kernel
+def std_dev_of_logs(u, log_u, log_v, a):
+    """`implied_std_dev` for a u that may be too small for a float: u itself is used at and near the money only.
+
+    Below the inflection s = sqrt(2a) the logarithm of u is solved, above it that of v; near the money, where the series of D
+    holds on both sides of it, that of u throughout.
     """
     if a == 0.0 and u < SMALL_SHARE:
         return u * SQRT_2PI
@@ -84,15 +93,15 @@ def implied_std_dev(u, v, a):
     series = a < SERIES_A and u * math.exp(-0.5 * a) < domain_edge(a)
     upper = u > INV_SQRT_2PI * (mills(0.0) - mills(middle))  # the share at the inflection, where h = t
     of_rest = upper and not series
-    log_share = math.log(v if of_rest else u)
-    root = math.sqrt(log_share * (log_share - a))
+    target = log_v if of_rest else log_u
+    root = math.sqrt(target * (target - a))
     low, high = (middle, LARGEST_S) if upper else (0.0, middle)
     if of_rest:
-        s = 2.0 * math.sqrt(0.5 * a - log_share + root)
+        s = 2.0 * math.sqrt(0.5 * a - target + root)
     elif upper:
         s = max(middle, u * SQRT_2PI)
     else:
-        s = a / math.sqrt(0.5 * a - log_share + root)
+        s = a / math.sqrt(0.5 * a - target + root)
     s = min(max(s, low), high)
     for _ in range(MAX_ITERATIONS):
         h = a / s
@@ -100,10 +109,10 @@ def implied_std_dev(u, v, a):
         if series:
             d = mills_difference(a, min(s, SERIES_S))
         elif upper:
-            d = -(mills(max(t - h, 0.0)) + mills(t + h))
+            d = upper_d(a, s)
         else:
             d = mills(max(h - t, 0.0)) - mills(h + t)
-        r = math.log(abs(d) * INV_SQRT_2PI) - 0.5 * (h - t) * (h - t) - log_share
+        r = math.log(abs(d) * INV_SQRT_2PI) - 0.5 * (h - t) * (h - t) - target
         if (r > 0.0) == of_rest:
             low = s
         else:
