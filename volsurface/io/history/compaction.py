@@ -126,16 +126,16 @@ class Compactor:
 
     def retire(self, now_us: int) -> int:
         """Remove whole days that are too old or too much; return how many day folders were deleted."""
-        days = {table: self._days(table) for table in COMPACTED}
         deleted = 0
-        for table, folders in days.items():
-            floor = self._state.floors[table]
-            below = [folder for folder in folders if folder.name < day_folder(floor)] if floor else []
+        sizes: dict[str, dict[str, int]] = {}
+        for table in COMPACTED:
+            floor = day_folder(self._state.floors[table])
+            below = [folder for folder in self._days(table) if folder.name < floor]
             if below and self._waited(self._state.raised[table], self._ages.delete_after_s):
                 for folder in below:
                     shutil.rmtree(folder)
                     deleted += 1
-        sizes = {table: {f.name: _size(f) for f in folders} for table, folders in days.items()}
+            sizes[table] = {folder.name: _size(folder) for folder in self._days(table) if folder.name >= floor}
         floors = dict(self._state.floors)
         for table, name in self._excess(sizes, now_us):
             floors[table] = max(floors[table], _day_start(name) + DAY_US)
