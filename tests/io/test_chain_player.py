@@ -183,3 +183,19 @@ def test_files_are_read_in_time_order(monkeypatch):
     held = {"b.csv": [chain(0, [3.0]), chain(2, [3.0])], "a.csv": [chain(1, [3.0])]}
     monkeypatch.setattr(chain_player, "read_chains", lambda path: held[path.name])
     assert [c.time_ns for c in read_market(["a.csv", "b.csv"])] == [START_NS + hours * HOUR_NS for hours in (0, 1, 2)]
+
+
+@pytest.mark.recorded
+def test_a_recorded_file_is_shown_as_it_was_recorded(recorded):
+    chains = read_market(sorted((recorded / "market" / "deribit_chain_6h").glob("*.parquet"))[:1])
+    play, table, clock = player(chains)
+    play.show(chains[:2])
+    assert [shown.underlying for shown in chains[:2]] == ["BTC", "ETH"]
+    for shown in chains[:2]:
+        alive = shown.take(shown.expiry_ns > clock.now_ns())
+        iids = [table.directory.iid(venue, symbol) for venue, symbol in zip(alive.venue, alive.symbol)]
+        rows = table.rows[iids]
+        for column, name in (("bid", "bid"), ("ask", "ask"), ("mark_iv", "iv_mark"), ("forward", "fwd")):
+            assert np.array_equal(rows[name], getattr(alive, column), equal_nan=True), name
+        assert {table.directory[iid].underlying for iid in iids} == {shown.underlying}
+    assert table.venues[0].listed == len(table.directory) > 1000
