@@ -101,13 +101,13 @@ class TickStep(Struct):
 
 
 class InstrumentEntry(Struct):
-    """One entry of `public/get_instruments` or `instrument.creation`; what 2021 did not send has a default."""
+    """One entry of `public/get_instruments` or `instrument.creation`; what 2021 or other kinds do not send has a default."""
 
     instrument_name: str
     kind: str
-    base_currency: str
-    quote_currency: str
-    expiration_timestamp: int  # a perpetual's is in the year 3000, beyond what nanoseconds can count
+    base_currency: str = ""
+    quote_currency: str = ""
+    expiration_timestamp: int = 0  # a perpetual's is in the year 3000, beyond what nanoseconds can count
     strike: float | None = None
     option_type: str = ""
     instrument_type: str = ""
