@@ -20,7 +20,7 @@ from volsurface.errors import ChainFileError, unknown_name
 from volsurface.market.chain import Chain
 from volsurface.market.instrument import CALL, COIN, PUT, STABLE
 from volsurface.market.quote import FORWARD_MODEL, FORWARD_NONE
-from volsurface.surface.instants import from_iso, instant_ns, to_iso
+from volsurface.surface.instants import Instant, instant_ns, to_iso
 from volsurface.venues.deribit_names import VENUE as DERIBIT
 from volsurface.venues.deribit_names import forward_source
 
@@ -41,7 +41,7 @@ _EXPIRY_HOUR = 8  # Deribit's options expire at 08:00 UTC
 Columns = dict[str, np.ndarray]
 
 
-def read_chain(path: str | Path, at: str | datetime | int | None = None, underlying: str | None = None) -> Chain:
+def read_chain(path: str | Path, at: Instant | None = None, underlying: str | None = None) -> Chain:
     """Return the one chain of a file; raises ChainFileError naming the choices when there are several."""
     chains = read_chains(path, at, underlying)
     if len(chains) > 1:
@@ -53,7 +53,7 @@ def read_chain(path: str | Path, at: str | datetime | int | None = None, underly
     return chains[0]
 
 
-def read_chains(path: str | Path, at: str | datetime | int | None = None, underlying: str | None = None) -> list[Chain]:
+def read_chains(path: str | Path, at: Instant | None = None, underlying: str | None = None) -> list[Chain]:
     """Return the chains of a file, one per snapshot and underlying, in time order.
 
     path: .parquet, .csv, .csv.gz, .json or .json.gz. at: only the snapshot nearest to this time (ISO text, datetime or
@@ -77,9 +77,9 @@ def read_chains(path: str | Path, at: str | datetime | int | None = None, underl
     return _choose(path, chains, wanted_ns, underlying)
 
 
-def _wanted(at: str | datetime | int | None) -> int | None:
+def _wanted(at: Instant | None) -> int | None:
     try:
-        return None if at is None else from_iso(at) if isinstance(at, str) else instant_ns(at)
+        return None if at is None else instant_ns(at)
     except ValueError as error:
         raise ChainFileError(f"{at!r} is not a time; write it like 2026-05-25T07:21:31Z") from error
 

@@ -37,7 +37,7 @@ def _to_bernstein(degree: int) -> np.ndarray:
     )
 
 
-BERNSTEIN_10, BERNSTEIN_4, BERNSTEIN_2 = _to_bernstein(10), _to_bernstein(4), _to_bernstein(2)
+BERNSTEIN_10, BERNSTEIN_4 = _to_bernstein(10), _to_bernstein(4)
 
 
 @kernel
@@ -180,6 +180,11 @@ def calendar_answer(one, two):
     a2, b2, r2, m2, s2 = two[0], two[1], two[2], two[3], two[4]
     if not np.isfinite(a1 + b1 + r1 + m1 + s1 + a2 + b2 + r2 + m2 + s2):
         return VIOLATED, np.nan
+    if b1 == 0.0:  # F = U^2 would say nothing about the sign of U; the least of w2 against a constant does
+        rise = b2 * s2 * np.sqrt(max((1.0 - r2) * (1.0 + r2), 0.0))
+        gap, slack = a2 + rise - a1, 1e-14 * (abs(a2) + abs(rise) + abs(a1))
+        bottom = np.sqrt((1.0 - r2) / (1.0 + r2)) if abs(r2) < 1.0 else 1.0
+        return (UNDECIDED if abs(gap) <= slack else OK if gap > 0.0 else VIOLATED), bottom
     # Roundings: outer coefficients 4, middle 4.
     U = np.array(
         [
@@ -195,8 +200,6 @@ def calendar_answer(one, two):
             0.5 * s2 * (b2 * (1.0 + r2) + abs(b1 * r1)),
         ]
     )
-    if b1 == 0.0:  # F = U^2 would say nothing about the sign of U
-        return positive_on_half_line(U, UA, 2, BERNSTEIN_2, vertex_scale(r2))
     if abs(U.sum()) <= 1e-14 * UA.sum():
         return UNDECIDED, 1.0
     if U.sum() < 0.0:

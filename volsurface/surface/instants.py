@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 NS_PER_S = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Instant = datetime | str | int
 
 
 def to_iso(time_ns: int) -> str:
@@ -30,8 +31,10 @@ def from_iso(text: str) -> int:
     return instant_ns(datetime.fromisoformat(head + tail[len(digits) :])) + ns
 
 
-def instant_ns(when: datetime | int) -> int:
-    """Return an instant given as datetime (naive: UTC) or as nanoseconds, in nanoseconds since 1970 UTC."""
+def instant_ns(when: "Instant") -> int:
+    """Return an instant given as datetime (naive: UTC), ISO text or nanoseconds, in nanoseconds since 1970 UTC."""
+    if isinstance(when, str):
+        return from_iso(when)
     if not isinstance(when, datetime):
         return int(when)
     since = (when if when.tzinfo else when.replace(tzinfo=UTC)) - _EPOCH

@@ -5,7 +5,6 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from volsurface.surface import interpolation, metrics
 from volsurface.surface.certificate import Certificate
-from volsurface.surface.instants import NS_PER_S, from_iso, instant_ns, to_iso
+from volsurface.surface.instants import NS_PER_S, Instant, from_iso, instant_ns, to_iso
 from volsurface.surface.metrics import TenorMetrics
 from volsurface.surface.smile import PARAMETER_NAMES, STATES, Smile
 from volsurface.surface.svi import Numbers
@@ -51,17 +50,17 @@ class Surface:
             digest.update(_text(verdict.verdict))
         return digest.hexdigest()
 
-    def smile(self, expiry: int | datetime) -> Smile | None:
-        """Return the smile of an expiry (nanoseconds UTC or datetime), or None."""
+    def smile(self, expiry: Instant) -> Smile | None:
+        """Return the smile of an expiry (nanoseconds, datetime or ISO text; UTC), or None."""
         expiry_ns = instant_ns(expiry)
         return next((smile for smile in self.smiles if smile.expiry_ns == expiry_ns), None)
 
-    def years(self, expiry: int | datetime) -> float:
+    def years(self, expiry: Instant) -> float:
         """Return the ACT/365 years from the valuation time to an instant."""
         return (instant_ns(expiry) - self.valuation_time_ns) / YEAR_NS
 
-    def vol(self, strike: Numbers, expiry: int | datetime) -> Numbers:
-        """Return the vol at a strike for an instant of expiry (nanoseconds UTC or datetime, naive read as UTC).
+    def vol(self, strike: Numbers, expiry: Instant) -> Numbers:
+        """Return the vol at a strike for an instant of expiry (nanoseconds, datetime or ISO text; UTC).
 
         At a fitted expiry it is that smile's vol; elsewhere total variance is interpolated (see `interpolation`) around
         a forward interpolated in its logarithm. Raises ValueError for an instant not after the valuation time.

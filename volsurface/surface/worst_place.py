@@ -46,11 +46,12 @@ def _edge(kind, one, two, inside, outside):
 def _search(kind, one, two, violated, witness):
     """(k, value, low, high): the least value and, around it, the interval below zero (nan, nan when there is none)."""
     n, extra = SINH_GRID.size, EVEN_GRID.size
-    ks = np.empty(2 * n + extra + 1)
+    ks = np.empty(n + extra + 1 + (n if kind == CALENDAR else 0))
     ks[:n] = two[3] + two[4] * SINH_GRID
-    ks[n : 2 * n] = (one[3] + one[4] * SINH_GRID) if kind == CALENDAR else ks[:n]
-    ks[2 * n : 2 * n + extra] = EVEN_GRID
-    ks[-1] = witness
+    ks[n : n + extra] = EVEN_GRID
+    ks[n + extra] = witness
+    if kind == CALENDAR:
+        ks[n + extra + 1 :] = one[3] + one[4] * SINH_GRID
     ks.sort()
     best, at = np.inf, 0
     reach = WINDOW
