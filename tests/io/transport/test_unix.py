@@ -192,6 +192,15 @@ async def test_nobody_there_is_a_sentence(path):
         await UnixChannel(path).request(1, b"")
 
 
+async def test_asking_in_a_circle_for_a_service_that_is_away_leaves_the_loop_to_others(path):
+    channel, other = UnixChannel(path), asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(other.set_result, None)
+    for _ in range(3):
+        with pytest.raises(TransportError):
+            await channel.request(1, b"")
+    assert other.done()
+
+
 async def test_a_restarted_service_is_found_again(path):
     channel = UnixChannel(path, LONG)
     for body in (b"one", b"two"):

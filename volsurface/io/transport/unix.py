@@ -181,6 +181,7 @@ class UnixChannel:
             connection.abort()
 
     async def _connect(self) -> "_ChannelConnection":
+        await asyncio.sleep(0)  # a refusal comes at once: a caller that tries in a circle must not stop the loop
         _check_length(self.path, TransportError)
         try:
             async with asyncio.timeout(self._timeout_s):
