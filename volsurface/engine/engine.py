@@ -49,7 +49,7 @@ class Engine:
         self._listed = 0
         self._feed_error = "waiting for the feed"
         self._kernels: dict[str, Any] | None = None
-        self._steps = self._fits = self._published = self._dropped = 0
+        self._steps = self._fits = self._published = self._dropped = self._rows = 0
         self._step_ms = self._fit_ms = 0.0
         self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCIES_KEPT)
         self._market_time_ns = self._market_seen_ns = 0
@@ -157,6 +157,7 @@ class Engine:
                     self._states[underlying].list(iids, [directory[iid] for iid in iids])
             self._listed = len(directory)
         self._dropped += batch.dropped
+        self._rows += batch.changed.size
         for event in batch.events:
             if EVENT_KINDS[event["kind"]] not in ("trade", "listed"):
                 seq = int(event["seq"])
@@ -238,6 +239,8 @@ class Engine:
         for state in self._states.values():
             for stage, counts in state.ledger.table().items():
                 ledger.count(stage, counts["offered"], counts["skipped"])
+        messages = sum(venue["messages"] for venue in venues)
+        coalesced = {"rows": {"offered": messages, "skipped": max(0, messages - self._rows), "done": self._rows}}
         latencies = np.array(self._latencies) if self._latencies else np.full((1, 2), np.nan)
         return {
             "market_time_ns": self._market_now_ns(),
@@ -257,7 +260,7 @@ class Engine:
             "fit_ms": self._fit_ms,
             "published": self._published,
             "kernels": self._kernels,
-            "ledger": ledger.table(),
+            "ledger": coalesced | ledger.table(),
             "dropped_events": self._dropped,
             "historian": read_json(self._run_folder / HISTORIAN_FILE),
             "latency_ms": {

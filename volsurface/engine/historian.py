@@ -145,6 +145,7 @@ class Historian:
 
     def _start(self) -> None:
         self._started = True
+        self._rows.settings(self.settings.version, self.settings.values(), None)
         self._writer.append(
             "runs", 1,
             {
@@ -152,7 +153,6 @@ class Historian:
                 "host": socket.gethostname(), "pid": os.getpid(),
             },
         )  # fmt: skip
-        self._rows.settings(self.settings.version, self.settings.values(), None)
         self._rows.event("restart", "historian started", pid=os.getpid())
 
     def _take_engine(self) -> None:

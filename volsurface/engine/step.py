@@ -23,7 +23,7 @@ NS_PER_YEAR = 365 * 86_400 * 1_000_000_000
 KEEP_ALIVE_NS = 1_000_000_000
 # All expiries are refitted this often: years to expiry shrink although no quote moves.
 REFIT_ALL_NS = 30_000_000_000
-STAGES = ("rows", "vols", "fits", "publications")
+STAGES = ("vols", "fits", "publications")
 
 
 @dataclass(slots=True)
@@ -123,7 +123,6 @@ class UnderlyingState:
         now_ns is the market's time. Nothing is computed for expiries whose vols moved less than the threshold.
         """
         places = self._places(changed)
-        self.ledger.count("rows", changed.size, changed.size - places.size)
         if not self.iids.size:
             return StepResult(None)
         mine = rows[self.iids]

@@ -168,7 +168,7 @@ class Supervisor:
         )  # fmt: skip
 
     def stop(self) -> None:
-        """End the services: sources first, the historian last, so that it stores what they left; then say what was saved."""
+        """End the services, the historian first: its last pull wants a feed and an engine that answer. Say what was saved."""
         if self._stopping.is_set():
             return
         self._stopping.set()
@@ -176,7 +176,6 @@ class Supervisor:
             deadline = time.monotonic() + STOP_WITHIN_S
             historian = [child for child in self._children if child.name == "historian"]
             others = [child for child in self._children if child.name != "historian"]
-            # The historian makes its last pull from a feed and an engine that still answer.
             for group in (historian, others):
                 _end(group, deadline)
         for name in (SERVICES_FILE, FEED_SOCKET, ENGINE_SOCKET):
