@@ -13,6 +13,9 @@ STYLE = """
 .facts { color: var(--vs-muted, inherit); font-weight: 400; overflow: hidden; text-overflow: ellipsis; flex: 1 1 0; min-width: 0; }
 .key { margin-left: auto; display: flex; gap: 9px; font-weight: 400; flex: none; }
 .key b { font-weight: 500; } .muted { color: var(--vs-muted, inherit); }
+.head { container-type: inline-size; }
+@container (max-width: 540px) { .key b:nth-child(n+4) { display: none; } }
+@container (max-width: 430px) { .key:not(.short) { display: none; } }
 .alarm { color: var(--vs-bad, #c00); flex: 0 1 auto; overflow: hidden; text-overflow: ellipsis; }
 .words { color: var(--vs-warn, #850); flex: 0 1 auto; }
 """
@@ -25,8 +28,9 @@ FRAME = """
 class Card:
     """A titled frame; its head is sent only when its words have changed."""
 
-    def __init__(self, name: str, body: pn.viewable.Viewable, key: str = "", **layout: object) -> None:
+    def __init__(self, name: str, body: pn.viewable.Viewable, key: str = "", short_key: bool = False, **layout: object) -> None:
         self._name, self._facts, self._key = name, "", key
+        self._key_class = "key short" if short_key else "key"
         self._alarm, self._words, self._stale = "", "", ""
         self._head = pn.pane.HTML(
             self._html(), margin=0, sizing_mode="stretch_width", height=26, stylesheets=[STYLE], styles={"flex": "none"}
@@ -65,7 +69,7 @@ class Card:
         parts += [f'<span class="words">{escape(text)}</span>' for text in (self._stale, self._words) if text]
         parts += [f'<span class="alarm" title="{escape(self._alarm)}">⚠ {escape(self._alarm)}</span>'] * bool(self._alarm)
         parts.append(f'<span class="facts" title="{escape(self._facts)}">{escape(self._facts)}</span>')
-        parts += [f'<span class="key">{self._key}</span>'] * bool(self._key)
+        parts += [f'<span class="{self._key_class}">{self._key}</span>'] * bool(self._key)
         return f'<div class="head">{"".join(parts)}</div>'
 
     def _send(self) -> None:

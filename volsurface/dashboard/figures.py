@@ -11,16 +11,19 @@ from typing import Any
 import holoviews as hv
 import holoviews.plotting.bokeh  # noqa: F401  (registers the renderer)
 import numpy as np
-from bokeh.models import ColumnDataSource, GlyphRenderer, HoverTool, Range1d
+from bokeh.models import ColumnDataSource, GlyphRenderer, HoverTool, NoOverlap, Range1d
 from bokeh.plotting import figure as BokehFigure
+from bokeh.themes import Theme
 
 from volsurface.dashboard.palette import Palette
 
 FONT = 'system-ui, "Segoe UI", Roboto, sans-serif'
 TEXT_SIZE = "12px"
 _FIELDS = ("x", "y", "x0", "y0", "x1", "y1", "top", "bottom", "left", "right", "image", "dw", "dh", "width")
-# pmui restyles every figure in the browser except for the models named here, which then keep what `paint` says.
-OWN_STYLE = ["Axis", "Legend", "ColorBar", "BaseColorBar", "Title", "Grid", "Plot", "Figure"]
+# pmui restyles every figure in the browser, except models that the document's theme names: those keep what `paint` says.
+OWN_THEME = Theme(
+    json={"attrs": {name: {} for name in ("Axis", "Legend", "ColorBar", "BaseColorBar", "Title", "Grid", "Plot", "Figure")}}
+)
 
 
 class Figure:
@@ -101,6 +104,7 @@ class Figure:
                 axis_label_text_font_size=TEXT_SIZE,
                 axis_label_text_font_style="normal",
                 axis_label_standoff=4,
+                major_label_policy=NoOverlap(min_distance=2),
                 major_tick_in=0,
                 major_tick_out=4,
             )

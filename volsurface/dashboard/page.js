@@ -60,7 +60,7 @@ export function render({model, view}) {
 
   // --- what the server should know of this browser
   const motion = window.matchMedia('(prefers-reduced-motion: reduce)');
-  const report = () => model.send_msg({type: 'browser', visible: !document.hidden, reduced_motion: motion.matches});
+  const report = () => model.send_msg({type: 'browser', visible: !document.hidden, reduced_motion: motion.matches, width: window.innerWidth});
   document.addEventListener('visibilitychange', report);
   motion.addEventListener('change', report);
   setTimeout(report, 0);

@@ -12,7 +12,6 @@ from panel.viewable import Viewable
 from volsurface.dashboard import card, formatting
 from volsurface.dashboard.choice_bar import ChoiceBar
 from volsurface.dashboard.choices import TABS, Choices
-from volsurface.dashboard.figures import OWN_STYLE
 from volsurface.dashboard.frame_loop import Counts, FrameLoop
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.page_script import PageScript
@@ -31,6 +30,7 @@ TITLE = "volsurface"
 KEYS = "1234567890-="  # the n-th expiry, nearest first
 SLOW_TAB_S = 1.0  # tables need not move faster than one reads
 TICK_S = 0.2  # ages on the strip move this often when nothing else does
+SIDEBAR_FROM_PX = 1400  # narrower windows start with the sidebar closed: the pictures need the room
 MARKS = {"failed": "✕", "stale": "◐", "fallback": "◆"}
 GRID = """
 :host { display: grid !important; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 8px;
@@ -39,10 +39,10 @@ GRID = """
   :host { grid-template-columns: minmax(0, 1fr); grid-template-rows: none; grid-auto-rows: 360px; overflow-y: auto !important; }
 }
 """
-MAIN = ":host { gap: 6px; padding: 4px 10px 10px; box-sizing: border-box; min-height: 0; }"
+MAIN = ":host { gap: 6px; padding: 6px 10px 10px; box-sizing: border-box; min-height: 0; }"
 NOTE = (
-    "Simulated market: venues on this machine invent every number here. For real venues start the server with "
-    "`volsurface serve --venues deribit` or `panel serve app.py --args --venues deribit`"
+    "Simulated market, invented on this machine. For real venues: `volsurface serve --venues deribit` "
+    "or `panel serve app.py --args --venues deribit`"
 )
 
 
@@ -81,6 +81,7 @@ def theme_config() -> dict[str, Any]:
                             "color": f"{colours.text} !important",
                             "boxShadow": "none",
                             "borderBottom": f"1px solid {colours.line}",
+                            "& .title": {"color": f"{colours.text} !important", "fontSize": "22px !important"},
                         }
                     }
                 },
@@ -115,6 +116,7 @@ class DashboardPage:
         self._drawn_s = -math.inf
         self._frozen_at_ns, self._frozen_version = 0, 0
         self._stale_words = ""
+        self._width_px = 0
         self._build_shell(who)
         choices.param.watch(self._on_choice, ["underlying", "expiry", "x_axis", "height", "tab"])
         choices.param.watch(self._on_frozen, "frozen")
@@ -128,10 +130,10 @@ class DashboardPage:
         self.script = PageScript(
             on_key=self._on_key, on_browser=self._on_browser, dark=choices.dark, sizing_mode="stretch_width", margin=0
         )
-        self.coins = ChoiceBar(label="Underlying", margin=(0, 10))
+        self.coins = ChoiceBar(label="Underlying", margin=(7, 16))
         self.coins.param.watch(lambda event: choices.param.update(underlying=event.new), "value")
         self.tabs = ChoiceBar(
-            items=[[tab, tab, "", ""] for tab in TABS], value=choices.tab, look="tabs", label="Page", margin=0
+            items=[[tab, tab, "", ""] for tab in TABS], value=choices.tab, look="tabs", label="Page", margin=(0, 0, 0, 16)
         )
         self.tabs.param.watch(lambda event: choices.param.update(tab=event.new), "value")
         self.expiries = ChoiceBar(label="Expiry", margin=0, sizing_mode="stretch_width", height=32)
@@ -157,8 +159,6 @@ class DashboardPage:
             busy_indicator=None,
             raw_css=[head_style(choices.dark)],
         )
-        # pmui leaves models of these names as the figures paint them; its own list is filled from the document's theme.
-        self.shell._custom_theme = OWN_STYLE
         self.shell.param.watch(lambda event: choices.param.update(dark=event.new), "dark_theme")
         self._wait()
 
@@ -220,6 +220,9 @@ class DashboardPage:
         picture = self.hub.picture(self.choices.underlying)
         self._draw_strip()
         self.sidebar.follow()
+        if 0 < self._width_px < SIDEBAR_FROM_PX:
+            # Only now: a change that arrives while the browser still builds the page is lost.
+            self.shell.sidebar_open, self._width_px = False, SIDEBAR_FROM_PX
         if self.choices.frozen:
             return
         self._wait()
@@ -326,8 +329,10 @@ class DashboardPage:
                 if hasattr(view, "paint"):
                     view.paint(self.choices.palette)
 
-    def _on_browser(self, visible: bool, reduced_motion: bool) -> None:
+    def _on_browser(self, visible: bool, reduced_motion: bool, width: int) -> None:
         self.visible, self.reduced_motion = visible, reduced_motion
+        if self._width_px == 0:
+            self._width_px = width
 
     def _on_strip(self, cell: str) -> None:
         """Go to the next expiry with arbitrage."""

@@ -14,7 +14,7 @@ STYLE = """
   font: 13px/1.5 system-ui, "Segoe UI", Roboto, sans-serif; }
 .note span { flex: 1; } .note span span { flex: none; }
 .note code { font: 600 12px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; background: var(--vs-background);
-  border: 1px solid var(--vs-line); border-radius: 4px; padding: 1px 5px; user-select: all; }
+  border: 1px solid var(--vs-line); border-radius: 4px; padding: 1px 5px; user-select: all; white-space: nowrap; }
 .note button { all: unset; cursor: pointer; padding: 3px 12px; border-radius: 5px; background: var(--vs-accent); color: var(--vs-on-accent);
   font-weight: 600; white-space: nowrap; }
 .note button:focus-visible { outline: 2px solid var(--vs-text); outline-offset: 2px; }
@@ -36,7 +36,7 @@ class PageScript(JSComponent):
     def __init__(
         self,
         on_key: Callable[[str], None] | None = None,
-        on_browser: Callable[[bool, bool], None] | None = None,
+        on_browser: Callable[[bool, bool, int], None] | None = None,
         **params: Any,
     ) -> None:
         super().__init__(**params)
@@ -49,4 +49,7 @@ class PageScript(JSComponent):
         if data.get("type") == "key" and isinstance(data.get("key"), str) and self._on_key is not None:
             self._on_key(data["key"])
         elif data.get("type") == "browser" and self._on_browser is not None:
-            self._on_browser(bool(data.get("visible")), bool(data.get("reduced_motion")))
+            width = data.get("width")
+            self._on_browser(
+                bool(data.get("visible")), bool(data.get("reduced_motion")), width if isinstance(width, int) else 0
+            )

@@ -14,8 +14,9 @@ from bokeh.settings import settings as bokeh_settings
 from panel.io.state import set_curdoc
 
 from volsurface.dashboard import access
-from volsurface.dashboard.bokeh_connections import is_watched
+from volsurface.dashboard.bokeh_connections import ClosedPageFilter, is_watched
 from volsurface.dashboard.choices import Choices
+from volsurface.dashboard.figures import OWN_THEME
 from volsurface.dashboard.frame_loop import FrameLoop
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.page import TITLE, DashboardPage, head_style
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 # Pages must work on a machine without internet: scripts and style sheets come from this server, also for a session that
 # Bokeh makes again after the first one has expired.
 bokeh_settings.resources = "server"
+logging.getLogger("asyncio").addFilter(ClosedPageFilter())
 
 
 class Services(Protocol):
@@ -81,6 +83,7 @@ def page(ensure_services: Callable[[Sequence[str]], Services], argv: Sequence[st
 def open_page(process: Process) -> pn.viewable.Viewable:
     """Return the shell of a new page; its panels follow when the browser has it."""
     document = pn.state.curdoc
+    document.theme = OWN_THEME  # before the page is made: pmui reads it then
     choices = Choices(dark=wants_dark())
     link_to_url(choices)
     page = DashboardPage(

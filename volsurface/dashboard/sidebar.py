@@ -14,23 +14,23 @@ from volsurface.errors import VolSurfaceError
 from volsurface.settings import Settings
 
 HEADING = """:host { font: 600 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; letter-spacing: .06em; color: var(--vs-muted);
-  margin-top: 10px; } p { margin: 0; }"""
+  margin: 14px 0 6px; } p { margin: 0; }"""
 WORDS = """:host { font: 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; color: var(--vs-muted); } p { margin: 0; }"""
 THRESHOLDS = {
-    "vol_change_bp": "Refit when a vol moves, bp",
-    "publish_change_bp": "Publish when a vol moves, bp",
+    "vol_change_bp": "Refit beyond, bp",
+    "publish_change_bp": "Publish beyond, bp",
     "stale_s": "Stale after, s",
     "step_ms": "Engine step, ms",
 }
 FIT = {
     "weighting": "Residuals measured in",
-    "max_spread_points": "Widest usable spread, vol points",
+    "max_spread_points": "Widest spread, vol pts",
     "spread_floor_bp": "Spread floor, bp",
-    "outlier_spreads": "Outlier beyond, half-spreads",
-    "min_quotes": "Quotes needed per expiry",
-    "min_hours": "Nearest expiry fitted, hours",
-    "stale_after_s": "Quote too old after, s",
-    "robust": "Drop outliers and fit again",
+    "outlier_spreads": "Outlier, half-spreads",
+    "min_quotes": "Quotes per expiry",
+    "min_hours": "Nearest expiry, hours",
+    "stale_after_s": "Quotes too old, s",
+    "robust": "Drop outliers, refit",
 }
 # What a slider spans, (start, end, step): the useful part of a setting's bounds. It grows for a value from a file beyond it.
 USEFUL = {

@@ -1,5 +1,7 @@
 // One line of numbers, changed in place so that tooltips and clicks survive; the least important cells leave when it is narrow.
 // Cells: {id, label, value, note, tone, rank, title, right, click}.
+const ROOM = 46;   // gap between the two sides and padding of the strip, see the style sheet
+
 export function render({model}) {
   const strip = document.createElement('div');
   strip.className = 'strip';
@@ -46,14 +48,13 @@ export function render({model}) {
     if (changed) fit();
   }
 
-  // Nothing wraps and nothing is cut: cells leave, least important (highest rank) first.
+  // Nothing wraps and nothing is cut: the most important cells (lowest rank) take their place first, the others if they fit.
   function fit() {
-    const cells = [...known.values()];
-    for (const cell of cells) cell.element.hidden = false;
-    const order = [...cells].sort((a, b) => b.rank - a.rank);
-    for (const cell of order) {
-      if (left.scrollWidth + right.scrollWidth + 24 <= strip.clientWidth || cell.rank === 0) break;
-      cell.element.hidden = true;
+    const cells = [...known.values()].sort((a, b) => a.rank - b.rank);
+    for (const cell of cells) cell.element.hidden = true;
+    for (const cell of cells) {
+      cell.element.hidden = false;
+      if (cell.rank > 0 && left.offsetWidth + right.offsetWidth + ROOM > strip.clientWidth) cell.element.hidden = true;
     }
   }
 

@@ -38,7 +38,7 @@ button.cell:focus-visible { outline: 2px solid var(--vs-accent, #08f); }
 .bad .value { color: var(--vs-bad, inherit); }
 .badge { display: flex; align-items: center; height: 26px; padding: 0 10px; border-radius: 5px; background: var(--vs-warn, #b80); }
 .badge .value { font-size: 13px; font-weight: 700; letter-spacing: .06em; color: var(--vs-background, #000); }
-.badge .label { display: none; } .badge .note { color: var(--vs-background, #000); font-size: 12px; margin-left: 6px; }
+.badge .label, .badge .note:empty { display: none; } .badge .note { color: var(--vs-background, #000); font-size: 12px; margin-left: 6px; }
 """
 
 
@@ -146,7 +146,7 @@ def _fit(picture: Picture) -> list[dict[str, Any]]:
         _cell("fit", "fit RMSE", f"{formatting.basis_points(rmse)} bp", 3, f"{well}/{len(smiles)} inside",
               title=f"Distance of the fit to the mids; {well} of {len(smiles)} expiries have at least "
                     f"{100 * INSIDE_OK:.0f} % of their quotes around the fit"),
-        _cell("arbitrage", "arbitrage", f"{butterfly} butterfly, {calendar} calendar", 2, words, title=title,
+        _cell("arbitrage", "arbitrage", words, 2, f"{butterfly} butterfly, {calendar} calendar", title=title,
               tone="good" if certificate.ok else "bad", click=not certificate.ok),
     ]  # fmt: skip
 

@@ -108,10 +108,12 @@ export function render({model}) {
       x0 = Math.min(x0, p[0]); x1 = Math.max(x1, p[0]); y0 = Math.min(y0, p[1]); y1 = Math.max(y1, p[1]);
     }
     const left = 62, right = 112, top = 12, bottom = 40;            // room for labels and the colour bar
-    const size = Math.min((w - left - right) / (x1 - x0), (h - top - bottom) / (y1 - y0)) * camera.zoom;
-    const cx = left + (w - left - right) / 2 - (x0 + x1) / 2 * size;
-    const cy = top + (h - top - bottom) / 2 + (y0 + y1) / 2 * size;
-    const project = (x, y, z) => { const p = view(x, y, z); return [cx + p[0] * size, cy - p[1] * size, p[2]]; };
+    const wide = (w - left - right) / (x1 - x0), tall = (h - top - bottom) / (y1 - y0);
+    // A wide card is filled by stretching sideways, within limits: the three axes have no common unit anyway.
+    const across = Math.min(wide, 1.6 * tall) * camera.zoom, up = Math.min(wide, tall) * camera.zoom;
+    const middle = left + (w - left - right) / 2;
+    const cx = middle - (x0 + x1) / 2 * across, cy = top + (h - top - bottom) / 2 + (y0 + y1) / 2 * up;
+    const project = (x, y, z) => { const p = view(x, y, z); return [cx + p[0] * across, cy - p[1] * up, p[2]]; };
     const span = axis[1] - axis[0] || 1e-9;
     const ey = i => rows > 1 ? i / (rows - 1) * 2 * DEPTH - DEPTH : 0, kx = j => columns > 1 ? j / (columns - 1) * 2 - 1 : 0;
     const height = v => (v - axis[0]) / span * 0.92 - 0.46;
@@ -178,7 +180,7 @@ export function render({model}) {
     };
     colourBar(g, w, h, look, write);
     const frontX = -backX, frontY = -backY, labels = model.labels || [];
-    const out = p => p[0] > cx + (x0 + x1) / 2 * size;
+    const out = p => p[0] > middle;
     if (labels[selected]) { const p = project(frontX * 1.05, ey(selected), FLOOR);
                             write(labels[selected], p[0] + (out(p) ? 6 : -6), p[1] + 5, out(p) ? 'left' : 'right', look.accent); }
     for (let i = 0; i < rows; i++) {

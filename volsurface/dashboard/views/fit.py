@@ -17,20 +17,17 @@ from volsurface.surface.smile import PARAMETER_NAMES
 HEADS: list[str | tuple[str, str]] = [
     "expiry",
     "days",
-    "forward",
-    ("source", "Where the forward comes from"),
+    ("state", "certified: proved free of arbitrage"),
+    ("min g", "Smallest value of the butterfly function g; negative: a butterfly arbitrage"),
+    ("gap to next", "Smallest difference of total variance to the next expiry, as a share of its ATM variance"),
     ("ATM %", "Vol at the forward"),
     ("RMSE bp", "Distance to the mid vols"),
     ("max bp", "Largest distance to a mid vol"),
     ("inside %", "Share of used quotes whose bid and ask enclose the fit"),
     "used",
-    "not used",
-]
-TAIL: list[str | tuple[str, str]] = [
-    ("min g", "Smallest value of the butterfly function g; negative: a butterfly arbitrage"),
-    ("gap to next", "Smallest difference of total variance to the next expiry, as a share of its ATM variance"),
-    ("state", "certified: proved free of arbitrage"),
-    "arbitrage",
+    "unused",
+    "forward",
+    ("source", "Where the forward comes from"),
 ]
 TONES = {"certified": "good", "uncertified": "bad", "stale": "warn", "fallback": "warn", "failed": "bad"}
 
@@ -57,6 +54,7 @@ class FitView(Viewer):
         verdict = "certified: no butterfly, no calendar arbitrage at any strike"
         words = verdict if certificate.ok else f"not certified: {certificate.violations} verdicts are not ok"
         self.card.title(f"FIT · {picture.publication.underlying}", words)
+        self.card.alarm(violations(picture))
         tables.put(self._table, fit_table(picture))
         tables.put(self._reasons, reason_table(picture))
 
@@ -77,22 +75,32 @@ def fit_table(picture: Picture) -> str:
             [
                 picture.labels[row],
                 f"{picture.days[row]:.1f}",
-                formatting.price(smile.forward),
-                smile.forward_source,
+                (smile.state, TONES.get(smile.state, "")),
+                _margin(picture.butterfly(row)),
+                _margin(calendar[row] if row < len(calendar) else None),
                 formatting.vol_percent(smile.atm_vol),
                 formatting.basis_points(smile.rmse_bp),
                 formatting.basis_points(smile.max_error_bp),
                 f"{100 * smile.inside_spread:.0f}",
                 str(smile.n_quotes),
                 str(smile.n_rejected),
+                formatting.price(smile.forward),
+                smile.forward_source,
                 *(f"{value:.5g}".replace("-", "−") for value in smile.parameters),
-                _margin(picture.butterfly(row)),
-                _margin(calendar[row] if row < len(calendar) else None),
-                (smile.state, TONES.get(smile.state, "text")),
-                (describe_violations(picture, row) or "none", "text"),
             ]
         )
-    return tables.table([*HEADS, *names, *TAIL], rows)
+    return tables.table([*HEADS, *names], rows)
+
+
+def violations(picture: Picture) -> str:
+    """Return every arbitrage found, each with its expiry and interval, as one sentence; empty without any."""
+    found = dict.fromkeys(part for row in range(len(picture.smiles)) for part in _named(picture, row))
+    return "; ".join(found)
+
+
+def _named(picture: Picture, row: int) -> list[str]:
+    words = describe_violations(picture, row)
+    return [f"{part}" if "calendar" in part else f"{picture.labels[row]} {part}" for part in words.split("; ") if part]
 
 
 def _margin(verdict: Verdict | None) -> tables.Cell:

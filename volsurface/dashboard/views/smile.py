@@ -24,7 +24,7 @@ AXIS_LABELS = {
 }
 KEY = (
     '<b style="color:var(--vs-bid)">▲ bid</b><b style="color:var(--vs-ask)">▼ ask</b><b>● mid</b>'
-    '<b style="color:var(--vs-fit)">━ fit</b><b class="muted">× not used</b>'
+    '<b style="color:var(--vs-fit)">━ fit</b><b class="muted">× unused</b>'
 )
 TOOLTIPS = [
     ("strike", "@strike{0,0.[00]} @right"),
@@ -166,8 +166,7 @@ class SmileView(Viewer):
         smile = picture.smiles[row]
         facts = [
             f"RMSE {basis_points(smile.rmse_bp)} bp",
-            f"{100 * smile.inside_spread:.0f} % inside bid–ask",
-            f"{smile.n_quotes} used, {smile.n_rejected} not",
+            f"{100 * smile.inside_spread:.0f} % inside",
         ]
         self.card.title(f"SMILE · {picture.publication.underlying} {picture.labels[row]}", " · ".join(facts))
         self.card.alarm(describe_violations(picture, row))

@@ -83,7 +83,7 @@ class SurfaceMapView(Viewer):
         self._drawn: Any = None
         self._labels: list[str] = []
         self.figure = self._build()
-        self.card = card.Card("MAP", pn.pane.Bokeh(self.figure.state, sizing_mode="stretch_both", margin=0))
+        self.card = card.Card("VOL MAP, %", pn.pane.Bokeh(self.figure.state, sizing_mode="stretch_both", margin=0))
         self.paint(self.choices.palette)
 
     def _build(self) -> Figure:
@@ -98,8 +98,8 @@ class SurfaceMapView(Viewer):
         figure.renderers["map"].glyph.color_mapper = self.mapper
         figure.share_source("map", ("map",), self._columns(np.zeros((2, Z_GRID.size), "f4")))
         self.bar = ColorBar(
-            color_mapper=self.mapper, width=10, padding=4, title="vol %", ticker=BasicTicker(desired_num_ticks=4),
-            background_fill_alpha=0.0, title_standoff=4, bar_line_color=None, major_tick_line_color=None,
+            color_mapper=self.mapper, width=10, padding=4, ticker=BasicTicker(desired_num_ticks=4),
+            background_fill_alpha=0.0, bar_line_color=None, major_tick_line_color=None,
         )  # fmt: skip
         figure.state.add_layout(self.bar, "right")
         figure.hover("map", [("z", "$x{0.00} σ"), ("vol", "@image{0.00} %")])
@@ -117,8 +117,7 @@ class SurfaceMapView(Viewer):
         """Take a theme's colours."""
         self.figure.paint(palette)
         self.bar.update(
-            title_text_color=palette.muted, title_text_font=FONT, title_text_font_size=TEXT_SIZE,
-            title_text_font_style="normal", major_label_text_color=palette.muted, major_label_text_font=FONT,
+            major_label_text_color=palette.muted, major_label_text_font=FONT,
             major_label_text_font_size=TEXT_SIZE,
         )  # fmt: skip
 

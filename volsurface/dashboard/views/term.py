@@ -31,7 +31,9 @@ class TermFigure:
         self.figure = Figure(elements, xlabel="days to expiry, log scale", ylabel=ylabel, logx=True, show_grid=True)
         drawn = [name for name in elements if name != "zero"]
         self.figure.share_source("term", drawn, {**empty(*COLUMNS), "expiry": []})
-        self.figure.state.xaxis[0].ticker = FixedTicker(ticks=DAY_TICKS)
+        ticker = FixedTicker(ticks=DAY_TICKS)
+        self.figure.state.xaxis[0].ticker = ticker
+        self.figure.state.xgrid[0].ticker = ticker
         self.figure.state.xaxis[0].major_label_overrides = {tick: str(tick) for tick in DAY_TICKS}
         for column in lines:
             tips = [("", "@expiry"), ("days", "@days{0.0}"), (column, f"@{column}{{0.00}} %")]
@@ -100,6 +102,7 @@ class SkewView(Viewer):
             "SKEW / CONVEXITY",
             pn.pane.Bokeh(self.term.figure.state, sizing_mode="stretch_both", margin=0),
             key='<b style="color:var(--vs-bid)">● 25Δ RR</b><b style="color:var(--vs-ask)">■ 25Δ BF</b>',
+            short_key=True,
         )
         self.paint(self.choices.palette)
 
