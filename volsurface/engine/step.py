@@ -233,7 +233,8 @@ class UnderlyingState:
         assert self._fit is not None
         if self._stale:
             return StepResult(None)
-        self._stale, self._published_ns, self._refitted_ns = True, now_ns, 0
+        # Both times forgotten: the first new quote refits everything and shows at once that it is over.
+        self._stale, self._published_ns, self._refitted_ns = True, 0, 0
         fit = replace(self._fit, surface=stale_surface(self._fit.surface))
         return StepResult(fit, newest_quote_ns=newest_ns, oldest_tick_ns=newest_ns)
 

@@ -1,0 +1,200 @@
+"""The engine's step: what does not move visibly costs nothing and shows nothing; what does is refitted and published."""
+
+import numpy as np
+import pytest
+
+from volsurface.engine.materiality import Thresholds, displayed_change, displayed_vols, moved
+from volsurface.engine.step import KEEP_ALIVE_NS, REFIT_ALL_NS, UnderlyingState
+from volsurface.market.instrument import CALL, COIN, PUT, Instrument
+from volsurface.market.quote import CLOSED, FORWARD_FUTURE, ROW, forward_flag
+from volsurface.pricing.black76 import black76_price
+from volsurface.surface.options import FitOptions
+
+NOW = 1_795_000_000_000_000_000
+DAY = 86_400_000_000_000
+EXPIRIES = (NOW + 7 * DAY, NOW + 30 * DAY, NOW + 90 * DAY)
+STRIKES = np.arange(60_000.0, 140_001.0, 5_000.0)
+FORWARD = 100_000.0
+OPTIONS, THRESHOLDS = FitOptions(), Thresholds()
+
+
+def true_vol(strike: np.ndarray, years: float) -> np.ndarray:
+    """A smile whose total variance grows with time at every strike."""
+    k = np.log(strike / FORWARD)
+    return np.sqrt(0.25 + 0.05 / (1 + years) * np.sqrt(k * k + 0.02) / 0.3 - 0.02 * k)
+
+
+def made_market() -> tuple[UnderlyingState, np.ndarray]:
+    """A state that knows out-of-the-money options of three expiries, and their rows one vol point wide."""
+    instruments = [
+        Instrument(
+            "deribit", f"BTC-{i}-{strike:.0f}", "BTC", expiry, float(strike), CALL if strike >= FORWARD else PUT, COIN
+        )
+        for i, expiry in enumerate(EXPIRIES)
+        for strike in STRIKES
+    ]
+    state = UnderlyingState("BTC")
+    state.list(range(len(instruments)), instruments)
+    rows = np.zeros(len(instruments), ROW)
+    rows["iid"] = np.arange(len(instruments))
+    rows["fwd"], rows["index"] = FORWARD, 99_900.0
+    rows["flags"] = forward_flag(FORWARD_FUTURE)
+    rows["ts_recv_ns"] = rows["ts_venue_ns"] = NOW
+    for name in ("mark", "iv_mark", "oi"):
+        rows[name] = np.nan
+    rows["bid_sz"] = rows["ask_sz"] = 1.0
+    quote(rows, instruments, np.zeros(len(instruments)))
+    return state, rows
+
+
+def quote(rows: np.ndarray, instruments: list[Instrument], shift: np.ndarray) -> None:
+    """Quote every instrument half a vol point around the true vol plus `shift`."""
+    strike = np.array([i.strike for i in instruments])
+    years = np.array([(i.expiry_ns - NOW) / (365 * DAY) for i in instruments])
+    right = np.array([i.right for i in instruments])
+    vol = true_vol(strike, years) + shift
+    rows["bid"] = black76_price(FORWARD, strike, years, vol - 0.005, right) / FORWARD
+    rows["ask"] = black76_price(FORWARD, strike, years, vol + 0.005, right) / FORWARD
+
+
+def everything(rows: np.ndarray) -> np.ndarray:
+    return np.arange(rows.size)
+
+
+def test_the_first_step_publishes_all_smiles() -> None:
+    state, rows = made_market()
+    result = state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    assert result.fit is not None
+    assert [smile.expiry_ns for smile in result.fit.surface.smiles] == list(EXPIRIES)
+    assert result.changed == 0b111
+    for smile in result.fit.surface.smiles:
+        assert smile.atm_vol == pytest.approx(true_vol(np.array([FORWARD]), smile.years)[0], abs=0.002)
+        assert smile.inside_spread == 1.0
+
+
+def test_nothing_changed_nothing_done() -> None:
+    state, rows = made_market()
+    state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    before = state.ledger.table()
+    result = state.step(rows, np.empty(0, int), NOW + 1, OPTIONS, THRESHOLDS)
+    assert result.fit is None
+    assert result.refitted == 0
+    assert state.ledger.table() == before
+
+
+def test_a_move_below_the_threshold_is_skipped_and_counted() -> None:
+    state, rows = made_market()
+    state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    quote(rows, state.instruments, np.full(rows.size, 0.00005))
+    result = state.step(rows, everything(rows), NOW + 1, OPTIONS, THRESHOLDS)
+    assert result.refitted == 0
+    assert result.fit is None
+    assert state.ledger.table()["vols"]["skipped"] == rows.size
+
+
+def test_only_the_expiry_that_moved_is_refitted_and_shown_as_changed() -> None:
+    state, rows = made_market()
+    first = state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS).fit
+    n = STRIKES.size
+    shift = np.zeros(rows.size)
+    shift[n : 2 * n] = 0.01
+    quote(rows, state.instruments, shift)
+    result = state.step(rows, np.arange(n, 2 * n), NOW + 1, OPTIONS, THRESHOLDS)
+    assert result.refitted == 1
+    assert result.changed == 0b010
+    assert first is not None
+    assert result.fit is not None
+    assert result.fit.surface.smiles[0] == first.surface.smiles[0]
+    assert result.fit.surface.smiles[1].atm_vol == pytest.approx(first.surface.smiles[1].atm_vol + 0.01, abs=2e-4)
+
+
+def test_many_small_moves_add_up() -> None:
+    """The comparison is with the vols at the last fit, not with the last message."""
+    state, rows = made_market()
+    state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    refits = 0
+    for i in range(1, 6):
+        quote(rows, state.instruments, np.full(rows.size, 0.00004 * i))
+        refits += state.step(rows, everything(rows), NOW + i, OPTIONS, THRESHOLDS).refitted
+    assert refits == len(EXPIRIES)
+
+
+def test_a_quote_that_vanishes_is_a_move_and_leaves_the_fit() -> None:
+    state, rows = made_market()
+    state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    rows["bid"][3] = np.nan
+    result = state.step(rows, np.array([3]), NOW + 1, OPTIONS, THRESHOLDS)
+    assert result.refitted == 1
+    rows["flags"][4] |= CLOSED
+    rows["bid"][4] *= 1.01
+    result = state.step(rows, np.array([4]), NOW + KEEP_ALIVE_NS, OPTIONS, THRESHOLDS)
+    assert result.fit is not None
+    assert not result.fit.quotes.used[result.fit.quotes.iid == 4].any()
+
+
+def test_a_silent_market_becomes_stale_once_and_recovers() -> None:
+    state, rows = made_market()
+    state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    late = NOW + THRESHOLDS.stale_ns + 1
+    result = state.step(rows, np.empty(0, int), late, OPTIONS, THRESHOLDS)
+    assert result.fit is not None
+    assert result.fit.surface.state == "stale"
+    assert {smile.state for smile in result.fit.surface.smiles} == {"stale"}
+    assert state.step(rows, np.empty(0, int), late + 1, OPTIONS, THRESHOLDS).fit is None
+    rows["ts_recv_ns"] = late + 2
+    result = state.step(rows, everything(rows), late + 2, OPTIONS, THRESHOLDS)
+    assert result.fit is not None
+    assert result.fit.surface.state != "stale"
+
+
+def test_time_alone_refits_and_keeps_alive() -> None:
+    state, rows = made_market()
+    state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    later = NOW + KEEP_ALIVE_NS
+    assert state.step(rows, np.empty(0, int), later, OPTIONS, THRESHOLDS).fit is not None
+    rows["ts_recv_ns"] = NOW + REFIT_ALL_NS
+    result = state.step(rows, np.empty(0, int), NOW + REFIT_ALL_NS + 1, OPTIONS, THRESHOLDS)
+    assert result.refitted == len(EXPIRIES)
+
+
+def test_an_expired_expiry_leaves_the_surface() -> None:
+    state, rows = made_market()
+    state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    rows["ts_recv_ns"] = EXPIRIES[0] + 1
+    result = state.step(rows, everything(rows), EXPIRIES[0] + 1, OPTIONS, THRESHOLDS)
+    assert result.fit is not None
+    assert [smile.expiry_ns for smile in result.fit.surface.smiles] == list(EXPIRIES[1:])
+
+
+def test_ids_the_state_does_not_know_are_ignored() -> None:
+    state, rows = made_market()
+    grown = np.concatenate([rows, rows[:1]])
+    result = state.step(grown, np.array([rows.size]), NOW, OPTIONS, THRESHOLDS)
+    assert result.ticks_ns.size == 0
+
+
+def test_ticks_are_timed_from_their_own_receipt() -> None:
+    state, rows = made_market()
+    rows["ts_recv_ns"][5] = NOW - 777
+    result = state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    assert result.oldest_tick_ns == NOW - 777
+    assert result.newest_quote_ns == NOW
+    assert result.ticks_ns.size == rows.size
+
+
+def test_moved_counts_what_appears_and_vanishes() -> None:
+    nan = np.nan
+    now, then = np.array([0.5, 0.5, nan, 0.5, nan]), np.array([0.5, 0.5002, 0.5, nan, nan])
+    assert moved(now, then, 1e-4).tolist() == [False, True, True, True, False]
+
+
+def test_displayed_change_is_the_largest_move_of_a_shown_point() -> None:
+    state, rows = made_market()
+    fit = state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS).fit
+    assert fit is not None
+    vols = displayed_vols(fit.surface.smiles[0])
+    assert np.isfinite(vols).all()
+    other = vols.copy()
+    other[7] += 0.003
+    assert displayed_change(other, vols) == pytest.approx(0.003)
+    assert displayed_change(vols, None) == float("inf")
