@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 
 SHOWN = 20  # rows shown by a terminal or a notebook; all are in `columns`
+CELL = 48  # letters of a cell shown
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,4 +81,5 @@ def _filled(values: np.ndarray) -> np.ndarray:
 def _text(value: Any) -> str:
     if value is None or value is np.ma.masked or value != value:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= CELL else text[: CELL - 1] + "…"

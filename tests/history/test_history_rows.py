@@ -1,0 +1,224 @@
+"""What is worth a row: each rule with the rows it makes."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from store_process import START
+from surfaces import publication
+
+from volsurface.engine.history_rows import HistoryRows
+from volsurface.io.history.reader import History
+from volsurface.io.history.table import Table
+from volsurface.io.history.writer import Writer
+from volsurface.io.transport import wire
+from volsurface.io.transport.puller import FeedPuller
+from volsurface.market.instrument import Instrument
+from volsurface.market.quote import FORWARD_FUTURE, FORWARD_INDEX, forward_flag
+from volsurface.market.row_table import RowTable
+
+NAN = math.nan
+S = 10**9
+
+
+class Market:
+    """A feed, its puller and the rows made of it, a market second at a time."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer, self.rows = writer, HistoryRows(writer)
+        self.now_ns = START * S
+        self.restart_feed(epoch=5)
+
+    def restart_feed(self, epoch: int) -> None:
+        self.table = RowTable(epoch)
+        self.venue = SimpleNamespace(
+            venue="deribit", state="live", messages=0, rejected=0, gaps=0, reconnects=0, subscribed=0, listed=0,
+            last_receive_ns=0, last_venue_ns=0,
+        )  # fmt: skip
+        self.table.watch(self.venue)
+        if not hasattr(self, "puller"):
+            self.puller = FeedPuller(self)
+
+    async def request(self, kind: int, body: bytes) -> bytes:
+        if kind == wire.DIRECTORY:
+            return wire.encode_directory(self.table.directory, self.table.epoch, body)
+        return b"".join(wire.encode_page(self.table.reply(*wire.decode_pull(body), self.now_ns)))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    def list(self, *names: str) -> list[int]:
+        expiry_ns = (START + 30 * 86400) * S
+        options = [Instrument("deribit", name, "BTC", expiry_ns, 100.5, 1, "coin", tick_size=0.0001) for name in names]
+        return self.table.listed(options, self.now_ns)
+
+    def quote(self, iid: int, bid: float, seq: int = 7, flags: int = forward_flag(FORWARD_FUTURE)) -> None:
+        received = self.now_ns - 250 * 10**6
+        self.table.ticker(
+            iid, flags, received - 10**6, received, seq, bid, NAN, 1.5, NAN, 0.05, NAN, 0.6, 0.59, 86_000.5, 86_001.0, 9
+        )
+
+    async def second(self, seconds: int = 1) -> None:
+        self.now_ns += seconds * S
+        self.rows.begin(self.now_ns)
+        self.rows.market(self.puller, await self.puller.pull())
+        assert self.writer.flush().trouble == ""
+
+    def stored(self, query: str) -> Table:
+        with History(self.writer.root) as history:
+            return history.sql(query)
+
+
+@pytest.fixture
+def market(writer: Writer) -> Market:
+    return Market(writer)
+
+
+async def test_a_quote_is_stored_with_units_and_missing_values(market: Market) -> None:
+    market.now_ns -= S
+    market.quote(*market.list("A"), 0.0515)
+    await market.second()
+    [row] = market.stored("SELECT * FROM quotes").rows()
+    assert row["ts"] == np.datetime64(START, "s")
+    assert row["ts_venue"] == np.datetime64(START * 1000 - 1251, "ms")
+    assert (row["age_ms"], row["seq"], row["fwd_source"], row["run"]) == (1250, 7, "future", "test")
+    assert (row["bid"], row["bid_sz"], row["mark"], row["iv_ask"], row["oi"]) == (0.0515, 1.5, 0.05, 0.6, 9.0)
+    assert math.isnan(row["ask"])
+    assert math.isnan(row["iv_bid"])
+
+
+async def test_an_instrument_without_any_quote_says_so(market: Market) -> None:
+    market.list("A")
+    await market.second()
+    [row] = market.stored("SELECT * FROM quotes").rows()
+    assert math.isnan(row["bid"])
+    assert math.isnan(row["ask"])
+
+
+async def test_a_missing_sequence_number_is_null(market: Market) -> None:
+    market.quote(*market.list("A"), 0.05, seq=-1)
+    await market.second()
+    assert market.stored("SELECT count(*) AS n FROM quotes WHERE seq IS NULL")["n"][0] == 1
+
+
+async def test_many_changes_in_a_second_are_one_row_and_none_is_none(market: Market) -> None:
+    a, b = market.list("A", "B")
+    for bid in (0.01, 0.02, 0.03):
+        market.quote(a, bid)
+    market.quote(b, 0.5)
+    await market.second()
+    await market.second()
+    market.quote(b, 0.6)
+    await market.second()
+    rows = market.stored("SELECT iid, bid FROM quotes ORDER BY ts, iid")
+    assert list(zip(rows["iid"], rows["bid"])) == [(0, 0.03), (1, 0.5), (1, 0.6)]
+
+
+async def test_every_live_quote_is_written_once_a_minute_and_a_dead_one_is_not(market: Market) -> None:
+    a, b = market.list("A", "B")
+    market.quote(a, 0.01)
+    market.quote(b, 0.02)
+    await market.second()
+    for _ in range(59):
+        await market.second()
+    assert len(market.stored("SELECT * FROM quotes")) == 2
+    market.table.closed(b, market.now_ns)
+    await market.second()
+    rows = market.stored(
+        f"SELECT iid, flags & 1024 AS closed FROM quotes WHERE ts = make_timestamp({START + 61}000000)"
+    )
+    assert sorted(zip(rows["iid"], rows["closed"])) == [(0, 0), (1, 1024)], "a's keyframe, and that b has closed"
+    market.venue.state = "down"
+    await market.second(seconds=200)
+    assert len(market.stored("SELECT * FROM quotes")) == 4, "a venue that is down has no live quotes"
+    assert len(market.stored(f"FROM quotes_at(make_timestamp({START + 70}000000))")) == 2
+    assert len(market.stored(f"FROM chain_at(make_timestamp({START + 70}000000), 'BTC')")) == 1
+    assert len(market.stored(f"FROM quotes_at(make_timestamp({START + 200}000000))")) == 0
+
+
+async def test_a_dead_side_is_not_brought_back(market: Market) -> None:
+    [a] = market.list("A")
+    market.quote(a, 0.01)
+    await market.second()
+    market.quote(a, NAN)
+    await market.second()
+    [row] = market.stored(f"FROM quotes_at(make_timestamp({START + 2}000000))").rows()
+    assert math.isnan(row["bid"]), "arg_max(bid, ts) would say 0.01"
+    [trap] = market.stored("SELECT arg_max(bid, ts) AS bid FROM quotes").rows()
+    assert trap["bid"] == 0.01
+
+
+async def test_instruments_keep_their_number_over_a_restart_of_the_feed_in_another_order(market: Market) -> None:
+    a, b = market.list("A", "B")
+    market.quote(a, 0.1)
+    market.quote(b, 0.2)
+    await market.second()
+    market.restart_feed(epoch=6)
+    b, a, c = market.list("B", "A", "C")
+    market.quote(a, 0.1)
+    market.quote(b, 0.3)
+    market.quote(c, 0.4)
+    await market.second()
+    rows = market.stored("SELECT native_symbol, bid FROM quotes JOIN instruments USING (iid) ORDER BY quotes.ts, iid")
+    assert list(zip(rows["native_symbol"], rows["bid"])) == [
+        ("A", 0.1), ("B", 0.2), ("A", 0.1), ("B", 0.3), ("C", 0.4),
+    ]  # fmt: skip
+    assert len(market.stored("SELECT * FROM instruments")) == 3
+
+
+async def test_forwards_and_the_spot_are_written_when_they_change(market: Market) -> None:
+    expiry_ns = (START + 86400) * S
+
+    def say(future: float, spot: float) -> None:
+        market.table.forward(FORWARD_FUTURE, "BTC", expiry_ns, future, market.now_ns, market.now_ns)
+        market.table.forward(FORWARD_INDEX, "BTC", 0, spot, market.now_ns, market.now_ns)
+
+    say(100.0, 99.0)
+    await market.second()
+    say(100.0, 98.0)
+    await market.second()
+    rows = market.stored("SELECT epoch(expiry)::BIGINT AS expiry, value, source FROM forwards ORDER BY ts, value DESC")
+    assert rows["value"].tolist() == [100.0, 99.0, 98.0]
+    assert rows["source"].tolist() == ["future", "index", "index"]
+    assert rows["expiry"][0] == START + 86400
+    assert np.ma.getmaskarray(rows["expiry"]).tolist() == [False, True, True]
+
+
+async def test_events_keep_their_time_within_their_second(market: Market) -> None:
+    [a] = market.list("A")
+    await market.second()
+    market.table.event("trade", market.now_ns + S // 2, iid=a, value=0.05, size=2.0, extra=0.6)
+    market.table.event("gap", market.now_ns - 100 * S, "warning", a, "late news")
+    await market.second()
+    rows = market.stored("SELECT * FROM events WHERE kind IN ('trade', 'gap') ORDER BY kind DESC")
+    assert rows["ts"][0] == np.datetime64(START * 1000 + 1500, "ms")
+    assert rows["ts"][1] == np.datetime64((START + 1) * 1_000_000 + 1, "us"), "not before what is on disk already"
+    assert rows["venue"].tolist() == ["deribit", "deribit"]
+    assert rows["text"][1] == "late news"
+    assert (rows["value"][0], rows["size"][0], rows["extra"][0]) == (0.05, 2.0, 0.6)
+
+
+def engine_event(kind: str, **detail: object) -> dict[str, object]:
+    return {"seq": 1, "ts_ns": START * S, "kind": kind, "severity": "info", "text": "", "detail": detail}
+
+
+async def test_what_the_engine_passes_on_from_the_feed_is_not_stored_twice(market: Market) -> None:
+    market.rows.begin(market.now_ns)
+    market.rows.engine_events([engine_event("gap", service="feed"), engine_event("published", digest="ab")])
+    market.writer.flush()
+    [row] = market.stored("SELECT * FROM events").rows()
+    assert (row["kind"], row["service"], row["detail"]) == ("published", "engine", '{"digest":"ab"}')
+
+
+async def test_a_metric_is_written_when_it_moves_and_once_a_minute(market: Market) -> None:
+    for second, shift in ((0, 0.0), (1, 0.0), (2, 1e-9), (3, 0.02), (63, 0.02)):
+        market.rows.begin((START + second) * S)
+        market.rows.publication(publication(second, shift=shift))
+    market.writer.flush()
+    rows = market.stored(
+        "SELECT epoch(ts)::BIGINT AS s, count(expiry) AS expiries, count(tenor) AS tenors FROM metrics GROUP BY 1 ORDER BY 1"
+    )
+    assert rows["s"].tolist() == [START, START + 3, START + 63]
+    assert rows["expiries"].tolist() == [3, 3, 3]
+    assert rows["tenors"].tolist() == [5, 5, 5], "7 to 90 days lie between the expiries, 180 does not"
