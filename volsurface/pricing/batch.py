@@ -24,7 +24,7 @@ from volsurface.pricing.lanes import (
     warm_block,
     warm_greeks_block,
 )
-from volsurface.pricing.scalar import SERIES_A, SERIES_S, lower_d, std_dev_of_logs, upper_d
+from volsurface.pricing.scalar import NEAR_A, SERIES_S, lower_d, std_dev_of_logs, upper_d
 from volsurface.pricing.status import (
     ABOVE_CAP,
     BAD_INPUT,
@@ -104,7 +104,7 @@ def solved_std_dev(value, forward, strike):
 def forward_density(value, forward, strike, s):
     """F phi(d1) at the solution s of a time value: value / D, or rest / |D|, without the rounding of a large exponent."""
     a = abs(log_ratio(forward, strike))
-    if a / s >= 0.5 * s or (a < SERIES_A and s < SERIES_S):
+    if a / s >= 0.5 * s or (a < NEAR_A and s < SERIES_S):
         return value / lower_d(a, s)
     return (value - min(forward, strike)) / upper_d(a, s)
 

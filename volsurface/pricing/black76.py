@@ -9,20 +9,20 @@ from volsurface.pricing.approximations import log_ratio
 from volsurface.pricing.arguments import Right, columns, right_sign
 from volsurface.pricing.batch import item
 from volsurface.pricing.kernel import kernel
-from volsurface.pricing.scalar import cap_share
+from volsurface.pricing.scalar import cap_share, std_dev_of
 
 
 @kernel
 def price_one(forward, strike, years, vol, right):
     """Price of one option; NaN unless forward and strike are positive, years and vol not negative, all finite."""
-    s = vol * math.sqrt(years)
+    s, low = std_dev_of(vol, years)
     in_range = forward > 0.0 and strike > 0.0 and 1e-300 < forward * strike < 1e300
     if not in_range or not (vol >= 0.0 and 0.0 <= s < math.inf) or right * right != 1.0:
         return math.nan
     intrinsic = max(right * (forward - strike), 0.0)
     if s == 0.0:
         return intrinsic
-    share, _ = cap_share(abs(log_ratio(forward, strike)), s)
+    share, _ = cap_share(abs(log_ratio(forward, strike)), s, low)
     return intrinsic + share * min(forward, strike)
 
 

@@ -22,7 +22,7 @@ from volsurface.pricing.batch import greeks_of, item, solve
 from volsurface.pricing.black76 import price_one
 from volsurface.pricing.implied_vol import ImpliedVols, start_column
 from volsurface.pricing.kernel import kernel
-from volsurface.pricing.scalar import INV_SQRT_2PI
+from volsurface.pricing.scalar import density_share, std_dev_of
 
 CONVENTIONS = ("black", "coin", "premium_adjusted")
 DAYS_PER_YEAR = 365.0
@@ -51,15 +51,13 @@ def greeks_all(forward, strike, years, vol, right, out):
     for i in range(out.shape[1]):
         f, k, t, v, cp = item(forward, i), item(strike, i), item(years, i), item(vol, i), item(right, i)
         out[0, i] = price_one(f, k, t, v, cp)
-        root_years = math.sqrt(t)
-        s = v * root_years
+        s, low = std_dev_of(v, t)
         if not s > 0.0 or not out[0, i] >= 0.0:
             for row in range(1, 7):
                 out[row, i] = math.nan
             continue
-        distance = abs(log_ratio(f, k)) / s - 0.5 * s
-        phi_forward = min(f, k) * INV_SQRT_2PI * math.exp(-0.5 * distance * distance)
-        greeks = greeks_of(phi_forward, f, k, s, v, root_years, cp)
+        phi_forward = min(f, k) * density_share(abs(log_ratio(f, k)), s, low)
+        greeks = greeks_of(phi_forward, f, k, s, v, math.sqrt(t), cp)
         out[1, i], out[2, i], out[3, i], out[4, i], out[5, i], out[6, i] = greeks
 
 
@@ -134,19 +132,22 @@ def in_convention(
     return Greeks(delta, gamma, vega, theta, vanna, volga, convention)
 
 
-def display_units(raw: Greeks, years: ArrayLike) -> Greeks:
+def display_units(raw: Greeks, time_value: ArrayLike | None = None) -> Greeks:
     """Return the Greeks per vol point and per day, as venues print them: vega/100, theta/365, vanna/100, volga/10,000.
 
-    Theta is that of one day, or of the remaining life if that is shorter, as Deribit's is.
+    time_value: price less intrinsic value, in the currency of the convention. If given, theta is at most that: an option
+    cannot lose more in a day than it has, and Deribit prints it so in the last hours.
 
-    >>> g = display_units(greeks(100.0, 110.0, 0.25, 0.6, "call"), years=0.25)
+    >>> g = display_units(greeks(100.0, 110.0, 0.25, 0.6, "call"))
     >>> round(float(g.vega), 6), round(float(g.theta), 6)
     (0.196686, -0.064664)
     """
-    day = np.minimum(1.0 / DAYS_PER_YEAR, np.asarray(years))
+    theta = raw.theta / DAYS_PER_YEAR
+    if time_value is not None:
+        theta = np.maximum(theta, -np.asarray(time_value))
     return raw._replace(
         vega=raw.vega / POINTS_PER_VOL,
-        theta=raw.theta * day,
+        theta=theta,
         vanna=raw.vanna / POINTS_PER_VOL,
         volga=raw.volga / POINTS_PER_VOL**2,
     )

@@ -16,11 +16,14 @@ Source of the normalised problem and of its two regimes: P. Jaeckel, "By implica
 import math
 
 from volsurface.pricing.approximations import domain_edge, mills, mills_difference
+from volsurface.pricing.instructions import fma
 from volsurface.pricing.kernel import kernel
 
 SQRT_2PI = 2.5066282746310002
 INV_SQRT_2PI = 0.3989422804014327
-SERIES_A = SERIES_S = 1.7  # the series of D holds below these
+SERIES_S = 1.7  # the series of D holds below this s, for a < 5 to 5 eps
+SERIES_A = 5.0  # and is better there, by up to 800 eps, than the difference it replaces
+NEAR_A = 1.7  # below it also for t > h
 SMALL_SHARE = 1e-9  # at the money u = s/sqrt(2 pi) to the last bit below this
 LARGEST_S = 1e3  # v underflows near s = 76
 SMALL_STEP = 1e-5  # relative; a quartic step this small was the last one needed
@@ -29,7 +32,7 @@ MAX_ITERATIONS = 80
 
 @kernel
 def lower_d(a, s):
-    """D = Y(h-t) - Y(h+t), by its series where the difference would cancel; elsewhere only for h >= t."""
+    """D = Y(h-t) - Y(h+t) for h >= t, and for any s < 1.7 if a < 1.7; by its series where the difference would cancel."""
     if a < SERIES_A and s < SERIES_S:
         return mills_difference(a, s)
     h = a / s
@@ -46,12 +49,34 @@ def upper_d(a, s):
 
 
 @kernel
-def cap_share(a, s):
-    """(u, v): the time value's share of its cap and the rest, for a >= 0 and s > 0; the smaller one is not a difference."""
+def std_dev_of(vol, years):
+    """(s, low) with s + low = vol sqrt(years) to twice the precision: far from the money, exp(-(h-t)^2/2) shows the bits."""
+    root = math.sqrt(years)
+    s = vol * root
+    if not 0.0 < s < math.inf:
+        return s, 0.0
+    return s, fma(vol, root, -s) + 0.5 * vol * fma(-root, root, years) / root
+
+
+@kernel
+def density_share(a, s, low):
+    """psi = exp(-(h-t)^2/2)/sqrt(2 pi) for a total volatility s + low, with the roundings on the way made good."""
     h = a / s
     t = 0.5 * s
-    psi = INV_SQRT_2PI * math.exp(-0.5 * (h - t) * (h - t))
-    if h >= t or (a < SERIES_A and s < SERIES_S):
+    z = h - t
+    moved = z - h
+    z_low = (h - (z - moved)) - (t + moved) + (fma(-h, s, a) - h * low) / s - 0.5 * low
+    square = z * z
+    return INV_SQRT_2PI * math.exp(-0.5 * square) * (1.0 - 0.5 * fma(z, z, -square) - z * z_low)
+
+
+@kernel
+def cap_share(a, s, low):
+    """(u, v): the time value's share of its cap and the rest, at s + low > 0; the smaller one is not a difference."""
+    h = a / s
+    t = 0.5 * s
+    psi = density_share(a, s, low)
+    if h >= t or (a < NEAR_A and s < SERIES_S):
         u = psi * lower_d(a, s)
         return u, 1.0 - u
     v = -psi * upper_d(a, s)
@@ -90,12 +115,12 @@ def std_dev_of_logs(u, log_u, log_v, a):
     if a == 0.0 and u < SMALL_SHARE:
         return u * SQRT_2PI
     middle = math.sqrt(2.0 * a)
-    series = a < SERIES_A and u * math.exp(-0.5 * a) < domain_edge(a)
+    near = a < NEAR_A and u * math.exp(-0.5 * a) < domain_edge(a)  # then s < 1.69
     upper = u > INV_SQRT_2PI * (mills(0.0) - mills(middle))  # the share at the inflection, where h = t
-    of_rest = upper and not series
+    of_rest = upper and not near
     target = log_v if of_rest else log_u
     root = math.sqrt(target * (target - a))
-    low, high = (middle, LARGEST_S) if upper else (0.0, middle)
+    low, high = (middle, SERIES_S if near else LARGEST_S) if upper else (0.0, middle)
     if of_rest:
         s = 2.0 * math.sqrt(0.5 * a - target + root)
     elif upper:
@@ -106,12 +131,7 @@ def std_dev_of_logs(u, log_u, log_v, a):
     for _ in range(MAX_ITERATIONS):
         h = a / s
         t = 0.5 * s
-        if series:
-            d = mills_difference(a, min(s, SERIES_S))
-        elif upper:
-            d = upper_d(a, s)
-        else:
-            d = mills(max(h - t, 0.0)) - mills(h + t)
+        d = upper_d(a, s) if of_rest else lower_d(a, s)
         r = math.log(abs(d) * INV_SQRT_2PI) - 0.5 * (h - t) * (h - t) - target
         if (r > 0.0) == of_rest:
             low = s
