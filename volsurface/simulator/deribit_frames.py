@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from volsurface.simulator.listing import settlement_period
-from volsurface.simulator.market import Market, Option, Trade
+from volsurface.simulator.market import Market, Option, Trade, smallest_amount
 from volsurface.simulator.order_book import COARSE_STEP, FINE_BELOW, PRICE_UNIT, Change
 from volsurface.simulator.ticker_values import TickerValues
 from volsurface.simulator.true_surface import TrueSmiles
@@ -203,7 +203,6 @@ class Encoder:
 
     def _instrument(self, option: Option) -> str:
         coin, expiry = option.underlying, option.expiry
-        smallest = 0.1 if coin == "BTC" else 1.0
         return (
             f'{{"price_index":"{self._market.surfaces[coin].profile.index_name}","kind":"option",'
             f'"instrument_name":"{option.symbol}","option_type":"{"call" if option.right > 0 else "put"}",'
@@ -212,7 +211,7 @@ class Encoder:
             f'"creation_timestamp":{expiry.listed_ns // 1_000_000},"is_active":true,"state":"open","tick_size":1e-4,'
             f'"tick_size_steps":[{{"above_price":{number(FINE_BELOW * PRICE_UNIT)},'
             f'"tick_size":{number(COARSE_STEP * PRICE_UNIT)}}}],"contract_size":1.0,'
-            f'"instrument_id":{option.instrument_id},"min_trade_amount":{smallest},"max_liquidation_commission":0.0075,'
+            f'"instrument_id":{option.instrument_id},"min_trade_amount":{smallest_amount(coin)},"max_liquidation_commission":0.0075,'
             f'"block_trade_commission":3e-4,"block_trade_min_trade_amount":25,"block_trade_tick_size":1e-4,'
             f'"settlement_currency":"{coin}","settlement_period":"{settlement_period(expiry)}","base_currency":"{coin}",'
             f'"counter_currency":"USD","quote_currency":"{coin}"}}'

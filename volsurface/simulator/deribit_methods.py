@@ -16,6 +16,7 @@ from volsurface.simulator.deribit_protocol import (
     not_found,
     parse_channel,
     text_param,
+    unauthorized,
 )
 from volsurface.simulator.deribit_session import Heartbeat, Session
 from volsurface.simulator.faults import KINDS, LENGTH_S, Faults
@@ -70,6 +71,8 @@ class Methods:
             session.listings.spend(limits.listing_cost, now)
         else:
             session.calls.spend(limits.call_cost, now)
+        if request.method.startswith("private/"):
+            raise unauthorized()
         if method is None:
             raise method_not_found()
         return method(session, request.params, now)

@@ -34,6 +34,10 @@ def invalid_params(name: str, reason: str) -> RpcError:
     return RpcError(-32602, "Invalid params", {"param": name, "reason": reason})
 
 
+def unauthorized() -> RpcError:
+    return RpcError(13009, "unauthorized")
+
+
 def raw_not_available() -> RpcError:
     return RpcError(13778, "raw_subscriptions_not_available_for_unauthorized")
 

@@ -33,8 +33,8 @@ from volsurface.simulator.publisher import Publisher
 logger = logging.getLogger(__name__)
 
 REFRESH_S = 0.1  # true prices and wished quotes of everything
-SHORTEST_TICK_S, LONGEST_TICK_S, MESSAGES_PER_TICK = 0.005, 0.02, 16
-TRADES_PER_S = 1.0
+SHORTEST_TICK_S, LONGEST_TICK_S, MESSAGES_PER_TICK = 0.005, 0.02, 50  # a wake-up costs as much as ten messages
+STOP_WITHIN_S = 2.0  # for the closing handshakes; then the sockets are cut
 MAX_REQUEST_BYTES = 1 << 20
 
 
@@ -100,14 +100,17 @@ class DeribitServer:
 
     async def stop(self) -> None:
         """Stop publishing and close all connections. Raises what made publishing fail, if it did."""
-        if self._server is not None:
-            self._server.close()
-            for session in list(self.sessions):
-                session.closing = True
-            await self._server.wait_closed()
         if self._loop_task is not None:
             self._loop_task.cancel()
-            await asyncio.gather(*self._closing, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+            try:
+                await asyncio.wait_for(self._server.wait_closed(), STOP_WITHIN_S)
+            except TimeoutError:
+                for session in list(self.sessions):
+                    session.abort()
+                await self._server.wait_closed()
+        if self._loop_task is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._loop_task
 
@@ -157,7 +160,7 @@ class DeribitServer:
         self.closed.append((code, reason))
         session.flush()
         session.closing = True
-        task = asyncio.create_task(session.connection.close(code, reason))
+        task = asyncio.create_task(session.end(code, reason))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -194,7 +197,11 @@ class DeribitServer:
         heartbeat, limits = session.heartbeat, self.limits
         if heartbeat is not None and not silent:
             if heartbeat.due(now):
+                if session.quiet:
+                    session.send(frames.HEARTBEAT)
                 session.send(frames.TEST_REQUEST)
+                session.flush()
+                session.quiet = True
             if heartbeat.dead(now, limits.answer_s):
                 self._close(session, *HEARTBEAT_CLOSE)
         if not session.flush():

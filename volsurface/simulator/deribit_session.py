@@ -1,5 +1,6 @@
 """One client of the simulated Deribit: what waits to be sent, its credits and its heartbeat. Time is seconds, monotonic."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from websockets.asyncio.server import ServerConnection
@@ -102,6 +103,7 @@ class Session:
         self.subscribes = Credits(limits.subscribe_pool, limits.refill_per_s, now)
         self.listings = Credits(limits.listing_pool, limits.refill_per_s, now)
         self._outbox: list[bytes] = []
+        self.quiet = True  # nothing was sent since the last heartbeat
 
     @property
     def open(self) -> bool:
@@ -119,6 +121,7 @@ class Session:
     def flush(self) -> bool:
         """Write what is queued; return False when the client reads so slowly that it must go."""
         if self._outbox:
+            self.quiet = False
             data, self._outbox = b"".join(self._outbox), []
             if self.open:
                 self.connection.transport.write(data)
@@ -129,8 +132,12 @@ class Session:
         self.closing = True
         self.connection.transport.abort()
 
-    async def close(self, code: int, reason: str) -> None:
-        """Close properly: what is queued goes first."""
-        self.flush()
-        self.closing = True
-        await self.connection.close(code, reason)
+    async def end(self, code: int, reason: str) -> None:
+        """Close with a close frame; cut the connection when the client does not answer it, or does not even read it."""
+        try:
+            async with asyncio.timeout(
+                self.limits.close_s
+            ):  # the library waits for ever while the client reads nothing
+                await self.connection.close(code, reason)
+        except TimeoutError:
+            self.abort()

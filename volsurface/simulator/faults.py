@@ -9,7 +9,11 @@ from volsurface.simulator.market import Market
 from volsurface.simulator.publisher import Publisher
 
 GAP, DROP, SILENCE, STORM, GARBAGE = KINDS = ("gap", "drop", "silence", "storm", "garbage")
-GARBAGE_FRAMES = (b'{"jsonrpc":"2.0","method":"subscription","params":{"chan', b"\xe2\x82 upstream timed out", b"[]")
+GARBAGE_FRAMES = (
+    b'{"jsonrpc":"2.0","method":"subscription","params":{"chan',
+    b"<html><body>502 Bad Gateway</body></html>",
+    b"[]",
+)
 LENGTH_S = 2.0  # of a silence or a storm that was not given one
 
 

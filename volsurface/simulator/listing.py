@@ -7,7 +7,7 @@ an expiry was first listed, dense in the middle, and the wider the longer the ex
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 NS_PER_DAY = 86400 * 1_000_000_000
@@ -20,10 +20,12 @@ FRIDAY = 4
 LADDERS: dict[str, tuple[tuple[float, float], ...]] = {
     "day": ((0.035, 0.006), (0.10, 0.012)),
     "week": ((0.09, 0.012), (0.24, 0.03)),
-    "month": ((0.12, 0.012), (0.28, 0.025), (0.60, 0.06), (0.90, 0.12)),
-    "quarter": ((0.30, 0.025), (0.50, 0.06), (1.20, 0.12), (2.80, 0.25)),
+    "month": ((0.12, 0.015), (0.28, 0.028), (0.60, 0.06), (0.90, 0.12)),
+    "quarter": ((0.32, 0.028), (0.50, 0.06), (1.20, 0.12), (2.80, 0.25)),
 }
 LOWEST_STRIKE = 0.25  # of spot
+NARROW_KINDS = ("day", "week")  # whose strikes the spot can outrun
+LEAST_BEYOND = 5  # strikes beyond the spot on each side; with fewer, more are listed the next morning
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,24 @@ def expiry_kinds(now_ns: int) -> dict[int, str]:
 def listed_expiries(now_ns: int, spot_at: Callable[[int], float], known: tuple[Expiry, ...] = ()) -> tuple[Expiry, ...]:
     """Return the expiries listed at `now_ns`, nearest first; `spot_at(ns)` gives the spot that centred their strikes.
 
-    Those in `known` are kept as they are: strikes do not move after listing.
+    `known` saves work: expiries that were listed before, as this function returned them.
     """
     before = {expiry.expiry_ns: expiry for expiry in known}
-    return tuple(
-        before.get(expiry_ns) or _listed_expiry(expiry_ns, now_ns, spot_at) for expiry_ns in expiry_kinds(now_ns)
-    )
+    found = []
+    for expiry_ns in expiry_kinds(now_ns):
+        expiry = before.get(expiry_ns) or _listed_expiry(expiry_ns, now_ns, spot_at)
+        found.append(_with_added_strikes(expiry, now_ns, spot_at) if expiry.kind in NARROW_KINDS else expiry)
+    return tuple(found)
+
+
+def _with_added_strikes(expiry: Expiry, now_ns: int, spot_at: Callable[[int], float]) -> Expiry:
+    """Return the expiry with the strikes added at each 08:00 since its listing on which the spot had come near an end."""
+    chosen = strikes(expiry.kind, spot_at(expiry.listed_ns))
+    for day_ns in range(expiry.listed_ns + NS_PER_DAY, now_ns + 1, NS_PER_DAY):
+        spot = spot_at(day_ns)
+        if not chosen[LEAST_BEYOND] < spot < chosen[-1 - LEAST_BEYOND]:
+            chosen = tuple(sorted({*chosen, *strikes(expiry.kind, spot)}))
+    return replace(expiry, strikes=chosen)
 
 
 def _listed_expiry(expiry_ns: int, now_ns: int, spot_at: Callable[[int], float]) -> Expiry:

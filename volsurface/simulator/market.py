@@ -5,9 +5,10 @@ recomputed there with numpy; a book follows its wish only when `move_book` is ca
 publishes it. So what a venue says about an option is always what stands in its book.
 """
 
+import itertools
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +24,13 @@ NS_PER_S = 1_000_000_000
 SHADE_SIZE, SHADE_MEMORY_S = 0.3, 30.0  # how far quotes lean, in half-spreads, and for how long
 FIRST_CHANGE_ID = 71_000_000_000
 LARGEST_CHANGE_STEP = 40  # change_id is shared by all books, so one book's jumps
+AMOUNTS = 8191  # amounts drawn ahead, used in turn
 DEPTHS = (1, 2, 3, 3, 4, 5, 6)
+
+
+def smallest_amount(underlying: str) -> float:
+    """Return the smallest amount that can be traded, in coins."""
+    return 0.1 if underlying == "BTC" else 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -121,6 +128,7 @@ class Market:
         self._change_id = FIRST_CHANGE_ID + 1_000_003 * (seed % 1000)
         self._next_trade_id = 240_000_000
         self._next_instrument_id = 400_000
+        self._amounts = {name: self._amount_cycle(name) for name in self.underlyings}
         self._standing = _Standing()
         self._next_roll_ns = 0
         self._shade = np.zeros(0)
@@ -151,7 +159,7 @@ class Market:
         """Let the book of a listed `option` follow its wish; return the changes of bids and asks, both empty if none."""
         row, book = option.row, option.book
         bid, ask = int(self._state.bid[row]), int(self._state.ask[row])
-        bids, asks = book.move(bid, ask, self._amounts(option))
+        bids, asks = book.move(bid, ask, self._amounts[option.underlying])
         if bids or asks:
             self._change_id += self._random.randrange(1, LARGEST_CHANGE_STEP)
             book.change_id = self._change_id
@@ -191,7 +199,8 @@ class Market:
         units = book.best_ask if buys else book.best_bid
         if not units:
             return None
-        amount = min((book.asks if buys else book.bids)[units], 0.1 * self._random.randrange(1, 200))
+        wanted = smallest_amount(option.underlying) * self._random.randrange(1, 200)
+        amount = round(min((book.asks if buys else book.bids)[units], wanted), 1)
         price = units * PRICE_UNIT
         values = self.tickers([option])
         previous = option.last_price
@@ -208,7 +217,7 @@ class Market:
             trade_id=self._next_trade_id,
             trade_seq=option.trades,
             price=price,
-            amount=round(amount, 1),
+            amount=amount,
             iv=(values.ask_iv if buys else values.bid_iv)[0],
             mark=values.mark[0],
             index=values.index[0],
@@ -221,26 +230,25 @@ class Market:
         name = f"{option.underlying}-{expiry_label(option.expiry.expiry_ns)}"
         return name if option.expiry.has_future else f"SYN.{name}"
 
-    def _amounts(self, option: Option) -> Iterator[float]:
-        unit = 0.1 if option.underlying == "BTC" else 1.0
-        while True:
-            yield round(unit * max(1, int(self._random.lognormvariate(4.0, 1.2))), 1)
+    def _amount_cycle(self, name: str) -> Iterator[float]:
+        unit = smallest_amount(name)
+        sizes = np.maximum(self._generator.lognormal(4.0, 1.2, AMOUNTS).astype(np.int64), 1)
+        return itertools.cycle([round(unit * size, 1) for size in sizes.tolist()])
 
     def _relist(self, now_ns: int) -> Roll:
         kept, expired, listed = [], [], []
         for name in self.underlyings:
-            before = self.expiries[name]
-            after = listed_expiries(now_ns, self.surfaces[name].spot, before)
-            self.expiries[name] = after
-            known = {expiry.expiry_ns for expiry in before}
-            alive = {expiry.expiry_ns for expiry in after}
+            self.expiries[name] = listed_expiries(now_ns, self.surfaces[name].spot, self.expiries[name])
+            alive = {expiry.expiry_ns for expiry in self.expiries[name]}
             mine = [option for option in self.options if option.underlying == name]
             expired += [option for option in mine if option.expiry.expiry_ns not in alive]
+            known = {(option.expiry.expiry_ns, option.strike) for option in mine}
             added = [
                 option
-                for expiry in after
-                if expiry.expiry_ns not in known
-                for option in self._new_options(name, expiry)
+                for expiry in self.expiries[name]
+                for strike in expiry.strikes
+                if (expiry.expiry_ns, strike) not in known
+                for option in self._new_options(name, expiry, strike)
             ]
             listed += added
             survivors = [option for option in mine if option.expiry.expiry_ns in alive]
@@ -249,22 +257,21 @@ class Market:
         self._next_roll_ns = min(expiry_kinds(now_ns))
         return Roll(now_ns, tuple(expired), tuple(listed))
 
-    def _new_options(self, name: str, expiry: Expiry) -> Iterable[Option]:
-        for strike in expiry.strikes:
-            for right, letter in ((1, "C"), (-1, "P")):
-                self._next_instrument_id += 1
-                yield Option(
-                    symbol=f"{name}-{expiry_label(expiry.expiry_ns)}-{strike:.15g}-{letter}",
-                    underlying=name,
-                    expiry=expiry,
-                    strike=strike,
-                    right=right,
-                    instrument_id=self._next_instrument_id,
-                    row=-1,
-                    book=OrderBook(self._random.choice(DEPTHS)),
-                    luck=self._random.random(),
-                    open_interest=round(self._random.lognormvariate(4.0, 2.0), 1),
-                )
+    def _new_options(self, name: str, expiry: Expiry, strike: float) -> Iterator[Option]:
+        for right, letter in ((1, "C"), (-1, "P")):
+            self._next_instrument_id += 1
+            yield Option(
+                symbol=f"{name}-{expiry_label(expiry.expiry_ns)}-{strike:.15g}-{letter}",
+                underlying=name,
+                expiry=expiry,
+                strike=strike,
+                right=right,
+                instrument_id=self._next_instrument_id,
+                row=-1,
+                book=OrderBook(self._random.choice(DEPTHS)),
+                luck=self._random.random(),
+                open_interest=round(self._random.lognormvariate(4.0, 2.0), 1),
+            )
 
     def _renumber(self, options: list[Option], expired: list[Option]) -> None:
         """Give the options their rows, nearest expiry of the first underlying first; quotes' leanings go with them."""

@@ -175,6 +175,6 @@ def essvi(atm_variance: np.ndarray, rho: np.ndarray, wing: float) -> tuple[np.nd
     for i in range(n):
         low = psi[i - 1] * growth[i] if i else 0.0
         high = min(psi[i - 1] * theta[i] / theta[i - 1], ceiling[i]) if i else ceiling[i]
-        c = (wing * math.sqrt(theta[i]) - low) / (high - low)
-        psi[i] = low + min(max(c, INTERIOR), 1.0 - INTERIOR) * (high - low)
+        span = max(high - low, 0.0)  # rounding can close it where the correlations of neighbours are far apart
+        psi[i] = min(max(wing * math.sqrt(theta[i]), low + INTERIOR * span), low + (1.0 - INTERIOR) * span)
     return theta, psi
