@@ -18,6 +18,7 @@ _HOME = {
     "black76_price": "volsurface.pricing.black76",
     "implied_vol": "volsurface.pricing.implied_vol",
     "greeks": "volsurface.pricing.greeks",
+    "simulated_chain": "volsurface.simulator.chain",
     "read_chain": "volsurface.io.chain_files",
     "read_chains": "volsurface.io.chain_files",
     "fit_surface": "volsurface.engine.chain_fit",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from volsurface.pricing.greeks import greeks
     from volsurface.pricing.implied_vol import implied_vol
     from volsurface.settings import FitSettings, Settings
+    from volsurface.simulator.chain import simulated_chain
     from volsurface.surface.certificate import verify
     from volsurface.surface.smile import Smile
     from volsurface.surface.surface import Surface
