@@ -242,6 +242,18 @@ def test_an_answer_that_never_comes_is_asked_for_again():
     assert len(script.sink.events("stale")) == 2
 
 
+def test_an_answer_meant_for_the_last_connection_is_not_taken():
+    script = Script({"BTC": BTC})
+    script.codec.connected(NOW)
+    old = script.sent(NOW)
+    script.codec.disconnected(NOW + S, "lost")
+    script.codec.connected(NOW + 2 * S)
+    for call in old:
+        script.codec.receive(script.answer(call), NOW + 3 * S)
+    assert script.codec.rejected == len(old) == 3
+    assert script.codec.state == "listing"
+
+
 def test_an_unreadable_answer_counts_as_missing():
     script = Script({"BTC": BTC})
     script.codec.connected(NOW)
@@ -389,7 +401,7 @@ def test_an_error_without_id_is_only_an_event():
 @pytest.mark.parametrize(
     "frame",
     [
-        b"", b"\x00", b"hello", b"{}", b"[]", b"null", b"1e999", b"[" * 100_000, b'{"channel":"', b'{"id":99,"result":1}',
+        b"", b"\x00", b"hello", b"{}", b"[]", b"null", b"1e999", b"[" * 100_000, b'{"x":' + b"[" * 100_000, b'{"channel":"', b'{"id":99,"result":1}',
         b'{"jsonrpc":"2.0","method":"subscription","params":{"channel":"ticker.BTC-25SEP26-60000-C.100ms"}}',
         notification("ticker.BTC-1JAN30-1-C.100ms", {"timestamp": 1}),
         notification("platform_state", {"locked": False, "price_index": "alt_usdc", "reasons": []}),
@@ -578,6 +590,11 @@ def test_a_confirmed_book_without_a_snapshot_is_renewed_later_and_later():
         if requests(script.run_until(NOW + second * S), "unsubscribe"):
             renewed.append(second)
     assert renewed == [10, 30, 70]
+    script.receive(snapshot(CALL_60, 20, [[0.01, 1.0]], []), NOW + 90 * S)
+    script.run_until(NOW + 160 * S)  # the check that is still due finds a snapshot: the next wait is the first again
+    script.receive(change(CALL_60, 30, 31), NOW + 160 * S)
+    script.exchange(NOW + 160 * S)
+    assert requests(script.run_until(NOW + 170 * S), "subscribe") == [[f"book.{CALL_60}.100ms"]]
 
 
 def test_a_crossed_book_after_a_change_is_dropped_and_renewed():

@@ -225,10 +225,10 @@ def test_snapshot_and_changes():
         "iid": script.sink.directory.iid("deribit", CALL_60), "flags": SNAPSHOT_ROW, "ts_recv_ns": NOW + 9, "seq": 10,
         "ts_venue_ns": 1_790_133_840_200_000_000, "bid": 0.011, "ask": 0.015, "bid_sz": 2.0, "ask_sz": 4.0,
     }  # fmt: skip
-    script.receive(change(CALL_60, 10, 33, [["delete", 0.011, 0.0], ["new", 0.009, 7.0]], [["change", 0.015, 6.5]]))
+    script.receive(change(CALL_60, 10, 33, [["delete", 0.011, 2.0], ["new", 0.009, 7.0]], [["change", 0.015, 6.5]]))
     top = script.sink.last("book_top")
     assert (top["seq"], top["flags"], top["bid"], top["bid_sz"], top["ask_sz"]) == (33, 0, 0.01, 1.0, 6.5)
-    script.receive(change(CALL_60, 33, 34, [["change", 0.01, 0]], []))  # an amount of 0 deletes as well
+    script.receive(change(CALL_60, 33, 34, [["change", 0.01, 0]], []))  # either "delete" or an amount of 0 deletes
     assert script.sink.last("book_top")["bid"] == 0.009
 
 
