@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
 import pytest
+from nbclient import NotebookClient
 
 from volsurface.commands.serve import app_file, panel_command
 from volsurface.engine.client import LiveClient
@@ -145,6 +147,15 @@ async def test_the_history_answers_in_another_process(server: Server, client: Li
         return eval(done.stdout) if done.returncode == 0 else [0]
 
     await server.until(lambda: all(counts()), 60, "rows in the history")
+
+
+async def test_the_notebook_opens_the_running_surface_and_its_history(server: Server, client: LiveClient) -> None:
+    notebook = nbformat.read(Path(__file__).parents[1] / "notebooks" / "first_look.ipynb", as_version=4)
+    kernel = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(server.data)}})
+    await kernel.async_execute()
+    printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
+    assert "BTC from the running server" in printed
+    assert "source='simulated'" in printed
 
 
 @pytest.mark.parametrize("service", ["feed", "engine", "historian", "simulator"])
