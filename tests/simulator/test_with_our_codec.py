@@ -1,0 +1,110 @@
+"""The program's own connection and codec against the simulated venue: what is understood is what the market knows."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from raw_client import PATIENCE_S
+
+from volsurface.clock import SystemClock
+from volsurface.io.connection import Connection
+from volsurface.market.quote import BOOK_TOP, CLOSED
+from volsurface.market.row_table import RowTable
+from volsurface.simulator.deribit_server import DeribitServer
+from volsurface.simulator.order_book import PRICE_UNIT
+from volsurface.venues.deribit import DeribitCodec
+
+
+async def eventually(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def followed(
+    venue: DeribitServer, *channels: str, underlyings: tuple[str, ...] = ("BTC",)
+) -> AsyncIterator[tuple[DeribitCodec, RowTable]]:
+    """Follow a venue as the feed service does, until everything is live."""
+    table = RowTable(epoch=1)
+    codec = DeribitCodec(underlyings, channels, table)
+    connection = Connection(venue.url, codec, SystemClock(), first_delay_s=0.01)
+    stop = asyncio.Event()
+    running = asyncio.create_task(connection.run(stop))
+    await eventually(lambda: codec.state == "live")
+    yield codec, table
+    stop.set()
+    await running
+    assert connection.handler_errors == 0, connection.last_error
+
+
+def rows_of(venue: DeribitServer, table: RowTable) -> np.ndarray:
+    """Return the table's rows in the order of the market's options."""
+    return table.rows[[table.directory.iid("deribit", option.symbol) for option in venue.market.options]]
+
+
+async def quiet(venue: DeribitServer, codec: DeribitCodec) -> None:
+    """Stop the venue and wait until everything sent has been read."""
+    venue.faults.inject("silence", asyncio.get_running_loop().time(), seconds=60.0)
+    seen = -1
+    while seen != codec.messages:
+        seen = codec.messages
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("channels", [("ticker", "book"), ("ticker",)])
+async def test_rows_hold_what_the_market_holds(start_venue, channels: tuple[str, ...]) -> None:
+    venue = await start_venue(rate=8000.0)
+    async with followed(venue, *channels) as (codec, table):
+        assert codec.subscribed >= len(channels) * len(venue.market.options)
+        before = codec.messages
+        await eventually(lambda: codec.messages > before + 6000)
+        await quiet(venue, codec)
+        assert codec.rejected == codec.gaps == codec.dropped_channels == codec.reconnects == 0
+        rows = rows_of(venue, table)
+        options = venue.market.options
+        assert len(table.directory) == len(options)
+        for name, best in (("bid", "best_bid"), ("ask", "best_ask")):
+            price = np.array([getattr(option.book, best) * PRICE_UNIT for option in options])
+            np.testing.assert_allclose(np.nan_to_num(rows[name]), price, atol=1e-12)
+        amounts = [option.book.bids.get(option.book.best_bid, 0.0) for option in options]
+        np.testing.assert_allclose(np.nan_to_num(rows["bid_sz"]), amounts)
+        assert np.all((rows["flags"] & BOOK_TOP > 0) == ("book" in channels))
+        true_vols = [venue.market.true_vol(option) for option in options]
+        np.testing.assert_allclose(rows["iv_mark"], true_vols, rtol=0.01)
+        marks = np.array([venue.market.mark(option) for option in options])
+        np.testing.assert_allclose(np.nan_to_num(rows["mark"]), marks, atol=2e-4)
+        for name in ("fwd", "index"):
+            np.testing.assert_allclose(rows[name], venue.market.smiles["BTC"].spot, rtol=0.1)
+
+
+async def test_marks_alone_carry_the_whole_chain(start_venue) -> None:
+    venue = await start_venue()
+    async with followed(venue, "markprice", "quote") as (codec, table):
+        await eventually(lambda: np.isfinite(rows_of(venue, table)["iv_mark"]).all())
+        true_vols = [venue.market.true_vol(option) for option in venue.market.options]
+        np.testing.assert_allclose(rows_of(venue, table)["iv_mark"], true_vols, rtol=0.01)
+        assert codec.rejected == 0
+
+
+async def test_a_lost_change_is_noticed_and_healed(start_venue) -> None:
+    venue = await start_venue(rate=8000.0)
+    async with followed(venue, "ticker", "book") as (codec, table):
+        for _ in range(3):
+            venue.faults.inject("gap", 0.0)
+        await eventually(lambda: codec.gaps == 3)
+        await eventually(lambda: np.all(rows_of(venue, table)["flags"] & BOOK_TOP))
+        assert codec.rejected == codec.reconnects == 0
+
+
+async def test_garbage_is_counted_and_a_cut_connection_made_again(start_venue) -> None:
+    venue = await start_venue(rate=4000.0)
+    async with followed(venue, "ticker") as (codec, table):
+        venue.faults.inject("garbage", 0.0)
+        await eventually(lambda: codec.rejected >= 2)
+        venue.faults.inject("drop", 0.0)
+        await eventually(lambda: codec.reconnects == 1 and codec.state == "live")
+        assert not np.any(rows_of(venue, table)["flags"] & CLOSED)
