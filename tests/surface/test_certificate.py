@@ -134,7 +134,7 @@ def test_verify_names_expiry_and_place_from_json_alone():
 def test_verify_finds_a_crossing_and_does_not_believe_the_record():
     crossing = surface_of(GOOD[0], GOOD[1], made_smile(GOOD[0].parameters, 120))
     assert crossing.certificate.ok
-    with pytest.raises(ArbitrageError, match="less total variance than 2026-06-24T07:21:31.450623Z at k = "):
+    with pytest.raises(ArbitrageError, match=r"less total variance than 2026-06-24T07:21:31\.450623Z at k = "):
         verify(crossing)
     with pytest.raises(ArbitrageError, match="not in time order"):
         verify(surface_of(GOOD[1], GOOD[0]))

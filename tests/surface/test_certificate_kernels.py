@@ -47,18 +47,18 @@ def test_the_published_smile_fails_and_its_repairs_pass():
 def test_butterflies_against_a_dense_grid(draws):
     rng = np.random.default_rng(2)
     u = np.linspace(-8, 8, 4001)
-    seen = {OK: 0, VIOLATED: 0}
+    seen = {OK: 0, VIOLATED: 0, UNDECIDED: 0}
     for _ in range(draws):
         p = ordinary(rng)
         answer, t = butterfly_answer(p)
-        assert answer != UNDECIDED
         seen[answer] += 1
         g = svi.butterfly_function(p, p[3] + p[4] * np.sinh(u))
         if answer == OK:
             assert g.min() > -1e-12
-        else:  # the grid may miss it; the test names a place
+        elif answer == VIOLATED:  # the grid may miss it; the test names a place
             assert svi.butterfly_function(p, k_of(p, min(max(t, 1e-6), 1e6))) < 1e-12
-    assert min(seen.values()) > draws / 20
+    assert min(seen[OK], seen[VIOLATED]) > draws / 20
+    assert seen[UNDECIDED] <= draws // 1000
 
 
 @pytest.mark.parametrize("draws", [40, pytest.param(2_000, marks=LONG)])

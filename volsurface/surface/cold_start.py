@@ -99,10 +99,13 @@ def best_linear(k, w, weight, m, sigma, out):
 @kernel
 def cold_start(k, w, weight, theta):
     """Write the best theta = (a, p, b, m, ln sigma) of a grid of 9 m over the quoted range +-10 % and 6 sigma."""
-    reach = max(k.max() - k.min(), 1e-6)
+    least_k, most_k = k[0], k[0]
+    for i in range(k.size):
+        least_k, most_k = min(least_k, k[i]), max(most_k, k[i])
+    reach = max(most_k - least_k, 1e-6)
     linear, best = np.empty(3), np.inf
     for i in range(9):
-        m = k.min() + reach * (-0.1 + 0.15 * i)
+        m = least_k + reach * (-0.1 + 0.15 * i)
         for j in range(6):
             sigma = reach * 0.02 * 2.3**j
             cost = best_linear(k, w, weight, m, sigma, linear)

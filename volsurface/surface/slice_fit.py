@@ -11,13 +11,15 @@ import numpy as np
 
 from volsurface.pricing.kernel import kernel
 from volsurface.surface.cold_start import LEE, cold_start
+from volsurface.surface.outliers import near_neighbours
 
 N_ROWS = 9
 RHO_MARGIN = 1e-3  # |rho| <= 1 - this: nearer to 1 the float certificate has no answer
 HUBER = 0.5  # half-spreads at which the first stage's loss turns from square to linear
 SUSPICIOUS = 2.0  # a plain fit within this many half-spreads everywhere has nothing to reject
-POOR = 1.0  # mean squared residual above which a warm start is checked against a cold one
-SCREENING = 1e-4  # the Huber stage only has to tell what is far off; the fit itself stops at the given tolerance
+POOR = 1.0  # mean squared residual above which a warm fit is compared with a cold one
+SCREENING = 1e-4  # where a fit only has to tell what is far off, it may stop early
+CONCENTRATIONS = 6
 MAX_STEPS = 100
 FLOOR = 1e-3  # least variance allowed, in units of the smallest quoted one
 
@@ -121,7 +123,8 @@ def constraint_rows(theta, low, high, floor, value, A):
     A[:] = 0.0
     for i in range(2):
         sign = -1.0 if i == 0 else 1.0
-        value[2 * i], A[2 * i, 1], A[2 * i, 2] = (1.0 - RHO_MARGIN) * b + sign * p - 1e-9, sign, 1.0 - RHO_MARGIN
+        value[2 * i] = (1.0 - RHO_MARGIN) * b + sign * p - 1e-6 * floor
+        A[2 * i, 1], A[2 * i, 2] = sign, 1.0 - RHO_MARGIN
         value[2 * i + 1], A[2 * i + 1, 1], A[2 * i + 1, 2] = LEE - b + sign * p, sign, -1.0
         value[4 + 2 * i], A[4 + 2 * i, 3 + i] = theta[3 + i] - low[i], 1.0
         value[5 + 2 * i], A[5 + 2 * i, 3 + i] = high[i] - theta[3 + i], -1.0
@@ -130,6 +133,15 @@ def constraint_rows(theta, low, high, floor, value, A):
     value[8] = (theta[0] + sigma * root - floor) * unit
     A[8, 0], A[8, 1], A[8, 2] = unit, -sigma * p / root * unit, sigma * b / root * unit
     A[8, 4] = sigma * root * unit
+
+
+@kernel
+def _broken(value):
+    """By how much the constraints are violated, in sum."""
+    total = 0.0
+    for c in range(value.size):
+        total -= min(value[c], 0.0)
+    return total
 
 
 @kernel
@@ -179,7 +191,7 @@ def descend(k, w, weight, theta, low, high, floor, huber, tolerance):
     mu, nu = 1e-3, 0.0
     now = normal_equations(k, w, weight, theta, huber, H, G)
     constraint_rows(theta, low, high, floor, value, A)
-    broken = -np.minimum(value, 0.0).sum()
+    broken = _broken(value)
     for _ in range(MAX_STEPS):
         HL[:] = H
         for u in range(5):
@@ -189,16 +201,19 @@ def descend(k, w, weight, theta, low, high, floor, huber, tolerance):
             if mu > 1e12:
                 break
             continue
-        solve(L, -G, d)
+        solve(L, G, d)
+        for u in range(5):
+            d[u] = -d[u]
         constrained_step(L, value, A, 1e-14 * (now + 1e-6), d, lam)
-        nu = max(nu, 1.5 * lam.max())
+        for c in range(N_ROWS):
+            nu = max(nu, 1.5 * lam[c])
         for u in range(5):
             trial[u] = theta[u] + d[u]
         trial[3] = min(max(trial[3], low[0]), high[0])
         trial[4] = min(max(trial[4], max(low[1], theta[4] - 1.5)), min(high[1], theta[4] + 1.5))
         new = cost(k, w, weight, trial, huber)
         constraint_rows(trial, low, high, floor, new_value, new_A)
-        new_broken = -np.minimum(new_value, 0.0).sum()
+        new_broken = _broken(new_value)
         before, after = now + nu * broken, new + nu * new_broken
         if after <= before:
             theta[:] = trial
@@ -217,52 +232,94 @@ def descend(k, w, weight, theta, low, high, floor, huber, tolerance):
 
 
 @kernel
-def _start_cold(k, w, weight, theta, low, high, floor, huber, tolerance):
-    cold_start(k, w, weight, theta)
-    theta[4] = min(max(theta[4], low[1] + 1e-6), high[1] - 1e-6)
-    return descend(k, w, weight, theta, low, high, floor, huber, tolerance)
+def _screen(k, w, spreads, theta, outlier, used):
+    """Mark the quotes within `outlier` half-spreads; return (truncated sum of squares, mask changed, farthest)."""
+    total, farthest, changed = 0.0, 0.0, False
+    for i in range(k.size):
+        off = abs(spreads[i] * (variance(theta, k[i]) - w[i]))
+        farthest = max(farthest, off)
+        total += min(off, outlier) ** 2
+        changed = changed or used[i] != (off <= outlier)
+        used[i] = off <= outlier
+    return total, changed, farthest
+
+
+@kernel
+def _masked(weight, used, out):
+    """Write the weights of the used quotes, zero for the others: cheaper to compile than picking rows."""
+    for i in range(weight.size):
+        out[i] = weight[i] if used[i] else 0.0
+
+
+@kernel
+def _count(used):
+    total = 0
+    for i in range(used.size):
+        total += used[i]
+    return total
 
 
 @kernel
 def fit_slice(k, w, weight, spreads, theta, warm, robust, outlier, min_quotes, tolerance, used):
     """Fit theta (start in, result out) to the quotes of one expiry and mark the used ones; return the cost.
 
-    k, w: log-moneyness and quoted total variance. weight: of the residuals. spreads: 1 / (half-spread in w), in which
-    outliers are measured. warm: theta is a start; otherwise a cold one is made. robust: when a quote lies more than
-    SUSPICIOUS half-spreads off, a Huber fit decides which quotes lie beyond `outlier` and a plain fit of the others follows.
+    k, w: log-moneyness (ascending) and quoted total variance. weight: of the residuals. spreads: 1 / (half-spread in w), in
+    which outliers are measured. warm: theta is a start; otherwise a cold one is made. robust: when a quote lies more than
+    SUSPICIOUS half-spreads off the plain fit, three fits compete: the plain one, a Huber fit, and one without the quotes
+    that disagree with their neighbours. Each drops what lies beyond `outlier` until that changes nothing; the least
+    truncated sum of squares wins.
     """
-    reach = max(k.max() - k.min(), 1e-6)
-    low = np.array([k.min() - 0.5 * reach, math.log(0.005 * reach)])
-    high = np.array([k.max() + 0.5 * reach, math.log(4.0 * reach)])
-    floor = FLOOR * w.min()
+    least_k, most_k, least_w = k[0], k[0], w[0]
+    for i in range(k.size):
+        least_k, most_k, least_w = min(least_k, k[i]), max(most_k, k[i]), min(least_w, w[i])
+    reach = max(most_k - least_k, 1e-6)
+    low = np.array([least_k - 0.5 * reach, math.log(0.005 * reach)])
+    high = np.array([most_k + 0.5 * reach, math.log(4.0 * reach)])
+    floor = FLOOR * least_w
     used[:] = True
+    least = np.inf
     if warm:
         theta[3] = min(max(theta[3], low[0]), high[0])
         theta[4] = min(max(theta[4], low[1]), high[1])
         least = descend(k, w, weight, theta, low, high, floor, np.inf, tolerance)
-    if not warm or least > 0.5 * POOR * k.size:
-        other = np.empty(5)
-        cold = _start_cold(k, w, weight, other, low, high, floor, np.inf, tolerance)
-        if not warm or cold < least:
-            theta[:] = other
+    guess, mask, active = np.empty(5), np.ones(k.size, np.bool_), np.empty(k.size)
+    if not least <= 0.5 * POOR * k.size:
+        cold_start(k, w, weight, guess)
+        cold = descend(k, w, weight, guess, low, high, floor, np.inf, tolerance)
+        if not least <= cold:
+            theta[:] = guess
             least = cold
-    if not robust:
+    if not robust or _screen(k, w, spreads, theta, np.inf, used)[2] <= SUSPICIOUS:
         return least
-    worst = 0.0
-    for i in range(k.size):
-        worst = max(worst, abs(spreads[i] * (variance(theta, k[i]) - w[i])))
-    if worst <= SUSPICIOUS:
+    best, plain = np.inf, theta.copy()
+    for attempt in range(3):
+        guess[:] = plain
+        mask[:] = True
+        huber = HUBER if attempt == 1 else np.inf
+        if attempt == 2:
+            near_neighbours(k, w, spreads, outlier, mask)
+            _masked(weight, mask, active)
+            cold_start(k, w, active, guess)
+        # Fit what is used, use what lies near the fit, until both agree.
+        for step in range(CONCENTRATIONS):
+            if attempt > 0 or step > 0:
+                _masked(weight, mask, active)
+                descend(k, w, active, guess, low, high, floor, huber if step == 0 else np.inf, SCREENING)
+            total, changed, _ = _screen(k, w, spreads, guess, outlier, mask)
+            if _count(mask) < min_quotes:
+                total = np.inf
+                break
+            if not changed and step > 0:
+                break
+        if total < best:
+            best = total
+            theta[:] = guess
+            used[:] = mask
+    if _count(used) == k.size:
+        theta[:] = plain
         return least
-    guess = theta.copy()
-    descend(k, w, weight, guess, low, high, floor, HUBER, max(tolerance, SCREENING))
-    for i in range(k.size):
-        used[i] = abs(spreads[i] * (variance(guess, k[i]) - w[i])) <= outlier
-    kept = used.sum()
-    if kept == k.size or kept < min_quotes:
-        used[:] = True
-        return least
-    theta[:] = guess
-    return descend(k[used], w[used], weight[used], theta, low, high, floor, np.inf, tolerance)
+    _masked(weight, used, active)
+    return descend(k, w, active, theta, low, high, floor, np.inf, tolerance)
 
 
 @kernel("f8[::1](i8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], b1[::1], b1, f8, i8, f8, b1[::1])")
