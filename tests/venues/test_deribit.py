@@ -189,6 +189,8 @@ def test_pace_is_kept_over_reconnections():
         script.exchange(NOW)
     assert len(requests(script.calls, "subscribe")) == 10
     assert sum(call["method"] == "public/get_instruments" for call in script.calls) == 5
+    script.run_until(NOW + S)
+    assert script.codec.state == "live"  # what was listed before need not be listed again for that
 
 
 def test_same_input_same_frames_and_calls_whatever_the_hash_seed():
@@ -337,14 +339,16 @@ def test_too_many_requests_slows_the_next_connection_and_the_pause_doubles():
 
 
 def test_raw_refused_to_strangers_becomes_100ms():
-    script = Script({"BTC": BTC}, interval="raw")
+    many = [option(f"BTC-25DEC26-{strike}-C", expiration_timestamp=LATER_MS) for strike in range(1000, 1600)]
+    script = Script({"BTC": [*BTC, *many]}, interval="raw")  # three calls, refused one after the other
     script.refuse = lambda call: (
         error(call["id"], 13778, "raw_subscriptions_not_available_for_unauthorized")
         if any(channel.endswith(".raw") for channel in call["params"].get("channels", ()))
         else None
     )
     script.open()
-    assert script.codec.subscribed == 3 + 8
+    assert script.codec.subscribed == 3 + 8 + 1200
+    assert script.codec.dropped_channels == 0
     script.receive(ticker(CALL_60))
     assert script.sink.last("ticker")["bid"] == 0.013
     assert "13778" in script.sink.events("reject_frame")[0]["text"]

@@ -159,7 +159,8 @@ class Connection:
                 codec.receive(frame, clock.now_ns())
             except Exception as error:
                 self._note_bug(error)
-            await self._send(socket)
+            for answer in codec.frames_to_send():
+                await socket.send(answer, text=True)
             if codec.state != self._state_told:
                 self._tell_state()
             due_ns = codec.deadline_ns()

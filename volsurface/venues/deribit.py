@@ -106,7 +106,7 @@ class DeribitCodec:
         self._subscribe_pace = Pace(SUBSCRIBE_INTERVAL_NS, SUBSCRIBE_BURST)
         self._listing_pace = Pace(LISTING_INTERVAL_NS, LISTING_BURST)
         self._to_list: dict[str, None] = {}  # currencies whose instruments are to be asked for
-        self._unlisted: dict[str, None] = {}  # currencies not answered yet on this connection
+        self._unlisted = dict.fromkeys(self._options.currencies)  # currencies whose instruments were never told
         self._calls: dict[int, Call] = {}
         self._last_id = 0
         self._out: list[bytes] = []
@@ -127,10 +127,9 @@ class DeribitCodec:
         self._event("connect", now_ns, text=f"{VENUE}: connection {self._connections}")
         self._call(SET_HEARTBEAT, {"interval": HEARTBEAT_S}, now_ns)
         self._options.start()
-        self._unlisted = dict.fromkeys(self._options.currencies)
         self._to_list = dict.fromkeys(self._options.currencies)
         self._timers.set(now_ns + SILENCE_S * NS_PER_S, "silence")
-        self.state = "subscribing" if self._options.streams else "listing"
+        self.state = "listing" if self._unlisted else "subscribing"
         self._go_on(now_ns)
 
     def disconnected(self, now_ns: int, reason: str) -> None:
@@ -202,9 +201,7 @@ class DeribitCodec:
         if call.method == SUBSCRIBE:
             asked, confirmed = call.params["channels"], decode_channels(result)
             self._setbacks = 0
-            refused = self._subscriptions.answered(asked, confirmed)
-            if refused:
-                self._count_dropped(refused, len(asked), now_ns)
+            self._count_dropped(self._subscriptions.answered(asked, confirmed), len(asked), now_ns)
             for channel in asked:
                 if channel.startswith("book."):
                     self._await_snapshot(channel, now_ns)
@@ -239,14 +236,15 @@ class DeribitCodec:
             self._timers.set(now_ns + min(30, 1 << self._setbacks) * NS_PER_S, "retry", call)
             self._setbacks = min(self._setbacks + 1, 5)
         elif call is not None and call.method == SUBSCRIBE:
-            channels = call.params["channels"]
-            self._subscriptions.give_up(channels)
-            self._count_dropped(channels, len(channels), now_ns)
+            asked = call.params["channels"]
+            self._count_dropped(self._subscriptions.give_up(asked), len(asked), now_ns)
         elif call is not None and call.method == GET_INSTRUMENTS:
             self._unlisted.pop(call.params["currency"], None)
         self._go_on(now_ns)
 
     def _count_dropped(self, refused: Sequence[str], asked: int, now_ns: int) -> None:
+        if not refused:
+            return
         self.dropped_channels += len(refused)
         some = ", ".join(refused[:3]) + (", ..." if len(refused) > 3 else "")
         text = f"{VENUE} did not confirm {len(refused)} of {asked} channels: {some}"

@@ -106,10 +106,9 @@ class Subscriptions:
             if self._asked.pop(channel, True) is None:
                 self._to_subscribe[channel] = None
 
-    def give_up(self, channels: Iterable[str]) -> None:
-        """A subscribe call was refused for good."""
-        for channel in channels:
-            self._asked.pop(channel, None)
+    def give_up(self, channels: Iterable[str]) -> list[str]:
+        """A subscribe call was refused for good; return those of its channels that were still wanted."""
+        return [channel for channel in channels if self._asked.pop(channel, True) is None]
 
 
 def _take(channels: dict[str, None]) -> list[str]:
