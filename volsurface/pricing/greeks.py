@@ -17,10 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from volsurface.errors import SettingsError, unknown_name
 from volsurface.pricing.approximations import log_ratio
-from volsurface.pricing.arguments import Right, columns, right_sign
+from volsurface.pricing.arguments import NO_COLUMN, Right, columns, right_sign
 from volsurface.pricing.batch import greeks_of, item, solve
 from volsurface.pricing.black76 import price_one
-from volsurface.pricing.implied_vol import ImpliedVols, start_column
+from volsurface.pricing.implied_vol import ImpliedVols
 from volsurface.pricing.kernel import kernel
 from volsurface.pricing.scalar import density_share, std_dev_of
 
@@ -100,9 +100,11 @@ def implied_vols_and_greeks(
     (array([0.384215, 0.302655]), array([18.4129, 19.349 ]))
     """
     check_convention(convention)
-    shape, n, inputs = columns(price, forward, strike, years, right_sign(right))
+    shape, n, inputs = columns(price, forward, strike, years, right_sign(right), *(() if start is None else (start,)))
+    if start is None:
+        inputs.append(NO_COLUMN)
     out, status = np.empty((7, n)), np.empty(n, np.int8)
-    solve(*inputs, start_column(start, shape), out, status)
+    solve(*inputs, out, status)
     vols = ImpliedVols(out[0].reshape(shape)[()], status.reshape(shape)[()])
     return vols, in_convention(inputs[0], inputs[1], out[1:], convention, shape)
 

@@ -48,20 +48,15 @@ def implied_vols(
 
     Source: F. Black, "The pricing of commodity contracts", Journal of Financial Economics 3 (1976).
     """
-    shape, n, inputs = columns(price, forward, strike, years, right_sign(right))
+    shape, n, inputs = columns(price, forward, strike, years, right_sign(right), *(() if start is None else (start,)))
+    if start is None:
+        inputs.append(NO_COLUMN)
     out, status = np.empty((1, n)), np.empty(n, np.int8)
-    solve(*inputs, start_column(start, shape), out, status)
+    solve(*inputs, out, status)
     return ImpliedVols(out.reshape(shape)[()], status.reshape(shape)[()])
 
 
 implied_vol = implied_vols  # its name at the front door: `volsurface.implied_vol`
-
-
-def start_column(start: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the start vols as a column of the given shape, or the empty column that asks for a cold start."""
-    if start is None:
-        return NO_COLUMN
-    return np.array(np.broadcast_to(np.asarray(start, np.float64), shape), order="C").reshape(-1)
 
 
 def attainable_error(price: ArrayLike, vol: ArrayLike, vega: ArrayLike) -> NDArray[np.float64]:
