@@ -262,6 +262,13 @@ async def test_an_unanswered_heartbeat_closes_with_4000(start_venue, join) -> No
     assert await closed_with(client) == (4000, "heartbeat close")
 
 
+async def test_a_silent_socket_gets_a_heartbeat_beside_the_request(start_venue, join) -> None:
+    client = await join(await start_venue(limits=Limits(heartbeat_min_s=0.05)))
+    await client.call("public/set_heartbeat", interval=0.05)
+    await client.until(lambda m: m["params"]["type"] == "heartbeat")
+    await client.until(lambda m: m["params"]["type"] == "test_request")
+
+
 async def test_an_answered_heartbeat_goes_on(start_venue, join) -> None:
     client = await join(await start_venue(limits=QUICK))
     await client.call("public/set_heartbeat", interval=0.05)

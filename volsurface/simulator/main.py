@@ -45,8 +45,8 @@ async def run_simulator(
     for name in underlyings:
         profile(name)
     clock = clock or SystemClock()
-    # The first prices may compile kernels: done beside the loop, so that a stop is still obeyed.
-    market = await asyncio.to_thread(Market, tuple(dict.fromkeys(underlyings)), seed, clock.now_ns())
+    # The first prices and vols may compile kernels: done beside the loop, so that a stop is still obeyed.
+    market = await asyncio.to_thread(_warm_market, tuple(dict.fromkeys(underlyings)), seed, clock.now_ns())
     server = DeribitServer(market, clock, rate=rate, limits=limits, faults=faults)
     try:
         await server.start(port=port, ssl=ssl)
@@ -57,3 +57,9 @@ async def run_simulator(
     if ready is not None:
         ready({name: server.url for name in venues})
     await server.run_until(stop)
+
+
+def _warm_market(underlyings: tuple[str, ...], seed: int, now_ns: int) -> Market:
+    market = Market(underlyings, seed, now_ns)
+    market.tickers(market.options)
+    return market
