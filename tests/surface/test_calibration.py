@@ -136,7 +136,7 @@ SHAPES = {
 def test_any_shape_gives_an_admissible_slice(shape, years):
     vol, limit = SHAPES[shape]
     found = calibrate(quoted(K, vol, years), OPTIONS)
-    a, b, rho, m, sigma = found.parameters[0]
+    _, b, rho, _, sigma = found.parameters[0]
     assert np.isfinite(found.parameters).all()
     assert b >= 0
     assert sigma > 0

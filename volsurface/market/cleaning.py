@@ -93,7 +93,7 @@ def tick_size(chain: Chain) -> np.ndarray:
         rows = (chain.venue == venue) & (chain.inverse == inverse) if len(kinds) > 1 else slice(None)
         prices = np.concatenate([chain.bid[rows], chain.ask[rows]])
         scale = 1e8 if inverse else 1e4
-        steps = np.rint(prices[prices > 0.0] * scale).astype(np.int64)
+        steps = np.rint(prices[(prices > 0.0) & (prices < 1e9)] * scale).astype(np.int64)
         if steps.size >= _FEWEST_PRICES:
             small = min(steps.size, 3 * _FEWEST_PRICES)
             out[rows] = np.gcd.reduce(np.partition(steps, small - 1)[:small]) / scale

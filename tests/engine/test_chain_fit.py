@@ -1,0 +1,261 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_chains import DAY_NS, NOW_NS, SMILES, changed, made_chain, svi
+
+from volsurface.engine.chain_fit import STAGES, fit_chain, fit_surface
+from volsurface.market import cleaning
+from volsurface.market.quote import FORWARD_INDEX
+from volsurface.settings import FitSettings
+from volsurface.surface.certificate import verify
+from volsurface.surface.options import FitOptions
+from volsurface.surface.quoted import REASONS
+from volsurface.surface.surface import Surface
+
+ALL = slice(None)
+
+
+def counts(fit):
+    return {REASONS[i]: int(n) for i, n in enumerate(np.bincount(fit.quotes.reason)) if n}
+
+
+def finite(surface: Surface) -> bool:
+    """Every number of the record is finite, and so is what is read off the smiles."""
+    json.dumps(surface.to_dict(), allow_nan=False)
+    return all(
+        math.isfinite(x)
+        for smile in surface.smiles
+        for x in (smile.atm_vol, smile.skew, smile.curvature, smile.risk_reversal(), smile.butterfly(0.1))
+    )
+
+
+@pytest.mark.parametrize("inverse", [True, False])
+def test_known_smiles_come_back(inverse):
+    fit = fit_chain(made_chain(inverse=inverse))
+    assert fit.surface.state == "certified"
+    assert verify(fit.surface).ok
+    assert [smile.state for smile in fit.surface.smiles] == ["certified"] * 3
+    for smile, (days, forward, parameters) in zip(fit.surface.smiles, SMILES, strict=True):
+        assert smile.years == pytest.approx(days / 365, rel=1e-12)
+        assert smile.forward == forward
+        assert smile.n_quotes == 31
+        assert smile.inside_spread == 1.0
+        k = np.linspace(-2, 2, 21) * math.sqrt(svi(parameters, 0.0))
+        true = np.array([math.sqrt(svi(parameters, x) / smile.years) for x in k])
+        assert 1e4 * np.abs(smile.vol_at(k) - true).max() < 2
+
+
+def test_realistic_quotes_are_fitted_within_20_bp():
+    for seed in range(5):
+        fit = fit_chain(made_chain(tick=1e-4, spread=0.012, noise=0.002, seed=seed))
+        errors = []
+        for smile, (_, _, parameters) in zip(fit.surface.smiles, SMILES, strict=True):
+            rows = fit.quotes.used & (fit.quotes.expiry_ns == smile.expiry_ns)
+            true = np.array([math.sqrt(svi(parameters, x) / smile.years) for x in fit.quotes.k[rows]])
+            errors.append(np.abs(fit.quotes.fit_vol[rows] - true))
+        assert 1e4 * np.median(np.concatenate(errors)) < 20
+
+
+def test_every_quote_is_there_once_with_a_reason():
+    chain = made_chain(tick=1e-4)
+    shuffled = chain.take(np.random.default_rng(0).permutation(len(chain)))
+    fit = fit_chain(shuffled)
+    quotes = fit.quotes
+    assert len(quotes) == len(chain)
+    assert sorted(quotes.iid.tolist()) == sorted(chain.iid.tolist())
+    order = list(zip(quotes.expiry_ns.tolist(), quotes.strike.tolist(), strict=True))
+    assert order == sorted(order)
+    assert sum(counts(fit).values()) == len(chain)
+    assert counts(fit)["in_the_money"] == len(chain) // 2
+    assert (quotes.bid_vol[quotes.used] < quotes.mid_vol[quotes.used]).all()
+    assert (quotes.mid_vol[quotes.used] < quotes.ask_vol[quotes.used]).all()
+    assert np.isfinite(quotes.fit_vol).all()
+    assert fit.surface.digest == fit_chain(chain).surface.digest
+
+
+def test_the_smile_reports_what_the_quotes_say():
+    fit = fit_chain(made_chain(noise=0.01, spread=0.01, seed=3))
+    for smile in fit.surface.smiles:
+        rows = fit.quotes.used & (fit.quotes.expiry_ns == smile.expiry_ns)
+        error = 1e4 * (fit.quotes.fit_vol[rows] - fit.quotes.mid_vol[rows])
+        assert smile.n_quotes == rows.sum()
+        assert smile.rmse_bp == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-9)
+        assert smile.max_error_bp == pytest.approx(np.abs(error).max(), rel=1e-9)
+        assert smile.inside_spread == pytest.approx(fit.quotes.inside[rows].mean(), rel=1e-9)
+        assert smile.inside_spread < 1
+        refused = (fit.quotes.expiry_ns == smile.expiry_ns) & ~fit.quotes.used
+        assert smile.n_rejected == (refused & (fit.quotes.reason != REASONS.index("in_the_money"))).sum()
+
+
+def test_an_outlier_is_named():
+    chain = made_chain(SMILES[1:2])
+    row = int(np.flatnonzero((chain.right > 0) & (chain.strike > SMILES[1][1]))[4])
+    fit = fit_chain(changed(chain, row, bid=chain.bid[row] * 1.6, ask=chain.ask[row] * 1.6))
+    assert counts(fit)["outlier"] == 1
+    assert fit.quotes.iid[fit.quotes.reason == REASONS.index("outlier")].tolist() == [chain.iid[row]]
+    assert fit.surface.smiles[0].rmse_bp < 5
+
+
+def test_every_cleaning_reason_has_a_code():
+    assert set(cleaning.REASONS) <= set(REASONS)
+
+
+def test_few_strikes_give_no_smile():
+    chain = made_chain(SMILES[:2])
+    near = chain.expiry_ns == chain.expiry_ns.min()
+    strikes = np.unique(chain.strike[near])[::6][:5]
+    fit = fit_chain(chain.take(~near | np.isin(chain.strike, strikes)))
+    assert [smile.forward for smile in fit.surface.smiles] == [SMILES[1][1]]
+    assert counts(fit)["few_quotes"] == 5
+    assert np.isnan(fit.quotes.fit_vol[fit.quotes.expiry_ns == chain.expiry_ns.min()]).all()
+    again = fit_chain(chain.take(~near | np.isin(chain.strike, strikes)), FitOptions(min_quotes=5))
+    assert len(again.surface.smiles) == 2
+
+
+def test_two_venues_at_few_strikes_are_still_few_strikes():
+    one = made_chain(SMILES[:1], strikes=4)
+    twice = np.tile(np.arange(len(one)), 2)
+    both = changed(one.take(twice), slice(len(one), None), venue="okx")
+    fit = fit_chain(both)
+    assert fit.surface.smiles == ()
+    assert fit.surface.state == "failed"
+    assert fit.quotes.venues == ("deribit", "okx")
+    assert counts(fit)["few_quotes"] == 8
+    assert len(fit_chain(both, FitOptions(min_quotes=3)).surface.smiles) == 1
+
+
+def test_too_near_an_expiry_is_skipped_and_nothing_else():
+    chain = made_chain()
+    late = replace(chain, time_ns=int(chain.expiry_ns.min()) - 3_000_000_000)
+    fit = fit_chain(late)
+    assert len(fit.surface.smiles) == 2
+    assert counts(fit)["bad_time"] == 62
+    assert finite(fit.surface)
+
+
+def test_nothing_is_fitted_on_the_index():
+    chain = changed(made_chain(), ALL, forward=100_000.0, forward_source=FORWARD_INDEX)
+    fit = fit_chain(chain)
+    assert [smile.forward_source for smile in fit.surface.smiles] == ["parity"] * 3
+    assert [smile.forward for smile in fit.surface.smiles] == pytest.approx([f for _, f, _ in SMILES], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"bid": np.nan, "ask": np.nan},
+        {"bid": 5.0, "ask": 9.0},
+        {"bid": 1e-300, "ask": 1e-299},
+        {"bid": np.inf, "ask": np.inf},
+        {"bid": -1.0, "ask": -0.5},
+        {"strike": 1e-9},
+        {"strike": 1e12},
+        {"forward": np.inf},
+        {"forward": -5.0, "mark": np.nan},
+        {"expiry_ns": NOW_NS + 1},
+        {"quote_time_ns": 0},
+        {"forward": 1e-3},
+    ],
+)
+@pytest.mark.parametrize("rows", ["some", "all"])
+def test_whatever_the_quotes_are_nothing_raises_and_every_number_is_finite(spoil, rows):
+    chain = made_chain()
+    where = ALL if rows == "all" else np.random.default_rng(1).choice(len(chain), 40, replace=False)
+    fit = fit_chain(changed(chain, where, **spoil))
+    assert finite(fit.surface)
+    assert len(fit.quotes) == len(chain)
+
+
+def test_an_empty_chain():
+    fit = fit_chain(made_chain().take(slice(0, 0)))
+    assert (fit.surface.smiles, fit.surface.state, len(fit.quotes)) == ((), "failed", 0)
+    assert finite(fit.surface)
+
+
+def moved(chain, days=0.01, factor=1.02):
+    return replace(chain, time_ns=chain.time_ns + int(days * DAY_NS), bid=chain.bid * factor, ask=chain.ask * factor)
+
+
+def test_only_the_named_expiries_are_refitted():
+    chain = made_chain()
+    first = fit_chain(chain)
+    one = first.surface.smiles[1]
+    later = fit_chain(moved(chain), previous=first.surface, expiries=[one.expiry_ns])
+    assert later.surface.smiles[0] == first.surface.smiles[0]
+    assert later.surface.smiles[2] == first.surface.smiles[2]
+    assert later.surface.smiles[1].parameters != one.parameters
+    assert later.surface.smiles[1].fit_time_ns == later.surface.valuation_time_ns
+    assert later.surface.valuation_time_ns > first.surface.valuation_time_ns
+    kept = later.quotes.expiry_ns == first.surface.smiles[0].expiry_ns
+    assert later.quotes.fit_vol[kept] == pytest.approx(first.surface.smiles[0].vol_at(later.quotes.k[kept]))
+    assert np.isfinite(later.quotes.mid_vol[kept & later.quotes.used]).all()
+
+
+def test_the_chain_may_hold_only_the_refitted_expiry():
+    chain = made_chain()
+    first = fit_chain(chain)
+    expiry = first.surface.smiles[1].expiry_ns
+    part = fit_chain(moved(chain).take(chain.expiry_ns == expiry), previous=first.surface, expiries=[expiry])
+    whole = fit_chain(moved(chain), previous=first.surface, expiries=[expiry])
+    assert part.surface == whole.surface
+    assert len(part.quotes) == 62
+
+
+def test_warm_and_cold_agree():
+    chain = made_chain(noise=0.002, tick=1e-4)
+    first = fit_chain(chain).surface
+    warm, cold = fit_chain(moved(chain), previous=first).surface, fit_chain(moved(chain)).surface
+    for one, two in zip(warm.smiles, cold.smiles, strict=True):
+        assert 1e4 * abs(one.atm_vol - two.atm_vol) < 1
+        assert one.rmse_bp == pytest.approx(two.rmse_bp, rel=0.01)
+
+
+def test_an_expiry_that_cannot_be_fitted_keeps_its_smile_as_stale_until_it_expires():
+    chain = made_chain()
+    first = fit_chain(chain).surface
+    near = chain.expiry_ns == chain.expiry_ns.min()
+    gone = changed(chain, near, bid=np.nan)
+    fit = fit_chain(gone, previous=first)
+    assert fit.surface.smiles[0] == replace(first.smiles[0], state="stale")
+    assert fit.surface.smiles[1].state == "certified"
+    after = replace(gone, time_ns=first.smiles[0].expiry_ns + 1)
+    assert [s.expiry_ns for s in fit_chain(after, previous=first).surface.smiles] == [
+        s.expiry_ns for s in first.smiles[1:]
+    ]
+
+
+def test_a_delisted_expiry_goes_at_the_next_full_fit():
+    chain = made_chain()
+    first = fit_chain(chain).surface
+    rest = chain.take(chain.expiry_ns != chain.expiry_ns.min())
+    assert len(fit_chain(rest, previous=first).surface.smiles) == 2
+
+
+def test_arbitrage_is_reported_where_it_is():
+    crossing = (
+        SMILES[0],
+        (8.0, 100_160.0, tuple(0.5 * x if i < 2 else x for i, x in enumerate(SMILES[0][2]))),
+        SMILES[2],
+    )
+    fit = fit_chain(made_chain(crossing))
+    assert fit.surface.state == "uncertified"
+    assert [v.verdict for v in fit.surface.certificate.calendar] == ["violated", "ok"]
+    assert [smile.state for smile in fit.surface.smiles] == ["uncertified", "uncertified", "certified"]
+
+
+def test_timing_needs_a_timer():
+    ticks = iter(range(0, 10**9, 1_000_000))
+    assert fit_chain(made_chain()).timing_ms == {}
+    timing = fit_chain(made_chain(), timer=lambda: next(ticks)).timing_ms
+    assert timing == {"clean": 2.0, "implied_vol": 1.0, "calibrate": 1.0, "certify": 1.0}
+    assert tuple(timing) == STAGES
+
+
+def test_fit_surface_takes_the_page_s_settings():
+    chain = made_chain(SMILES[:1], strikes=8)
+    assert len(fit_surface(chain).smiles) == 1
+    assert fit_surface(chain, FitSettings(min_quotes=9)).smiles == ()
+    assert fit_surface(chain, FitOptions(min_quotes=9)).smiles == ()
