@@ -202,6 +202,17 @@ def bench_ingest(as_json: JSON = False) -> None:
     ingest.main(as_json)
 
 
+@bench.command("history")
+def bench_history(
+    minutes: Annotated[float, typer.Option(help="Market time to write; it runs as fast as it can.")] = 65.0,
+    as_json: JSON = False,
+) -> None:
+    """The history: CPU to write it, its size, and how fast it answers."""
+    from volsurface.bench import history
+
+    raise typer.Exit(history.main(minutes, as_json))
+
+
 @bench.command("pipeline")
 def bench_pipeline(
     rate: Annotated[float, typer.Option(help="Messages per second.")] = 5000.0,

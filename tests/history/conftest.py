@@ -1,5 +1,6 @@
 """Stores of the history tests."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,24 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "history" / "simulated"
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store, made once: its many small files are quicker to copy than to write."""
+    root = tmp_path_factory.mktemp("empty") / "store"
+    open_writer(root).close()
+    return root
+
+
 @pytest.fixture
-def writer(root: Path) -> Iterator[Writer]:
+def new_store(empty_store: Path, root: Path) -> Path:
+    """An empty store of its own for each test."""
+    shutil.copytree(empty_store, root)
+    return root
+
+
+@pytest.fixture
+def writer(new_store: Path) -> Iterator[Writer]:
     """A writer with blocks of a minute and short waits."""
-    writer = open_writer(root)
+    writer = open_writer(new_store)
     yield writer
     writer.close()

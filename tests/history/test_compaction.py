@@ -51,7 +51,7 @@ def same_answer(root: Path, last: int) -> None:
         assert db.execute(COUNTS).fetchall() == [counts]
 
 
-def test_each_step_waits_for_readers_and_no_answer_changes(root: Path, wall: Wall) -> None:
+def test_each_step_waits_for_readers_and_no_answer_changes(new_store: Path, root: Path, wall: Wall) -> None:
     writer = Writer(root, "test", block_us=BLOCK_US, ages=Ages(60, 600), min_free_bytes=0, wall_us=wall)
     seconds(writer, 0, 130)  # two closed blocks and ten seconds
 
@@ -80,7 +80,7 @@ def test_each_step_waits_for_readers_and_no_answer_changes(root: Path, wall: Wal
     writer.close()
 
 
-def test_a_block_is_not_closed_while_rows_of_it_may_come(root: Path, wall: Wall) -> None:
+def test_a_block_is_not_closed_while_rows_of_it_may_come(new_store: Path, root: Path, wall: Wall) -> None:
     writer = Writer(root, "test", block_us=BLOCK_US, min_free_bytes=0, wall_us=wall)
     seconds(writer, 0, 59)
     writer.maintain()
@@ -91,7 +91,7 @@ def test_a_block_is_not_closed_while_rows_of_it_may_come(root: Path, wall: Wall)
     writer.close()
 
 
-def test_a_cold_segment_is_in_the_order_of_its_table(root: Path, wall: Wall) -> None:
+def test_a_cold_segment_is_in_the_order_of_its_table(new_store: Path, root: Path, wall: Wall) -> None:
     writer = Writer(root, "test", block_us=BLOCK_US, min_free_bytes=0, wall_us=wall)
     seconds(writer, 0, 61)
     writer.maintain()
@@ -103,7 +103,9 @@ def test_a_cold_segment_is_in_the_order_of_its_table(root: Path, wall: Wall) -> 
     writer.close()
 
 
-def test_a_mark_does_not_wait_for_ever_when_the_wall_clock_is_stepped_back(root: Path, wall: Wall) -> None:
+def test_a_mark_does_not_wait_for_ever_when_the_wall_clock_is_stepped_back(
+    new_store: Path, root: Path, wall: Wall
+) -> None:
     writer = Writer(root, "test", block_us=BLOCK_US, min_free_bytes=0, wall_us=wall)
     seconds(writer, 0, 61)
     writer.maintain()
@@ -131,7 +133,7 @@ def write_days(writer: Writer, wall: Wall, n: int) -> None:
         writer.maintain()
 
 
-def test_days_too_old_go_but_never_the_newest_one(root: Path, wall: Wall) -> None:
+def test_days_too_old_go_but_never_the_newest_one(new_store: Path, root: Path, wall: Wall) -> None:
     limits = Limits(max_age_s={"quotes": 2 * 86400.0})
     writer = Writer(root, "test", min_free_bytes=0, wall_us=wall, limits=limits)
     write_days(writer, wall, 5)
@@ -152,7 +154,7 @@ def test_days_too_old_go_but_never_the_newest_one(root: Path, wall: Wall) -> Non
     writer.close()
 
 
-def test_a_store_too_large_loses_its_oldest_days_and_events_last(root: Path, wall: Wall) -> None:
+def test_a_store_too_large_loses_its_oldest_days_and_events_last(new_store: Path, root: Path, wall: Wall) -> None:
     writer = Writer(root, "test", min_free_bytes=0, wall_us=wall)
     write_days(writer, wall, 4)
     size = sum(path.stat().st_size for path in root.rglob("*.parquet"))

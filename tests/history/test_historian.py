@@ -85,7 +85,7 @@ def run_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-async def services(tmp_path: Path, run_folder: Path) -> AsyncIterator[Services]:
+async def services(tmp_path: Path, run_folder: Path, new_store: Path) -> AsyncIterator[Services]:
     services = Services(tmp_path, run_folder)
     await services.feed.start()
     await services.engine.start()
