@@ -137,7 +137,7 @@ async def test_the_history_answers_in_another_process(server: Server, client: Li
     catalogue = server.data / "history" / "simulated" / "history.duckdb"
     code = (
         "import duckdb, sys; db = duckdb.connect(sys.argv[1], read_only=True);"
-        "print([db.sql(f'SELECT count(*) FROM {t}').fetchone()[0] for t in ('quotes', 'smiles', 'metrics')])"
+        "print([db.execute(f'SELECT count(*) FROM {t}').fetchone()[0] for t in ('quotes', 'smiles', 'metrics')])"
     )
 
     def counts() -> list[int]:

@@ -1,8 +1,10 @@
 """The engine service: drains the feed, steps every underlying, publishes, answers pages and takes their settings."""
 
 import asyncio
+import contextlib
 import logging
 import os
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -84,7 +86,7 @@ class Engine:
         )
         self._publish_settings()
         self.slots.event(
-            "settings", self._clock.now_ns(), f"version {version} by {who}", values=values, version=version
+            "settings", self._clock.now_ns(), f"version {version} by {who}", values=values, version=version, who=who
         )
         log.info("settings version %d by %s: %s", version, who, values)
         return encode_map({"version": version})
@@ -101,21 +103,41 @@ class Engine:
         self.slots.event("restart", self._clock.now_ns(), "engine started", service="engine", pid=os.getpid())
         status = asyncio.create_task(self._status_loop())
         try:
-            await self._compile()
+            await self._compile(stop)
             await self._drain_loop(stop)
         finally:
             status.cancel()
             await server.close()
             await self._puller.close()
 
-    async def _compile(self) -> None:
-        def progress(done: int, total: int, name: str) -> None:
-            self._kernels = {"done": done, "total": total, "name": name}
+    async def _compile(self, stop: asyncio.Event) -> None:
+        """Compile the kernels beside the loop, so that pages hear how far it is; a stop does not wait for the compiler."""
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        failures: list[Exception] = []
+
+        def progress(number: int, total: int, name: str) -> None:
+            self._kernels = {"done": number, "total": total, "name": name}
+
+        def work() -> None:
+            try:
+                compile_kernels(progress)
+            except Exception as error:
+                failures.append(error)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: we were stopped meanwhile
+                loop.call_soon_threadsafe(done.set)
 
         start = time.perf_counter()
-        await asyncio.to_thread(compile_kernels, progress)
-        self._kernels = None
-        log.info("kernels ready in %.1f s", time.perf_counter() - start)
+        # A daemon thread: the interpreter would wait for one of an executor.
+        threading.Thread(target=work, name="compile", daemon=True).start()
+        waits = [asyncio.create_task(event.wait()) for event in (done, stop)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if failures:
+            raise failures[0]
+        if done.is_set():
+            self._kernels = None
+            log.info("kernels ready in %.1f s", time.perf_counter() - start)
 
     async def _drain_loop(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
