@@ -37,13 +37,16 @@ WARM_UP_S = 5.0
 
 
 def main(rate: float, seconds: float, browser: bool, as_json: bool) -> int:
-    """Run the benchmark, print its table (or JSON rows), and return 0, or 1 when the rate was not sustained."""
+    """Run the benchmark, print its table (or JSON), and return 0, or 1 when services died or nothing was published.
+
+    Whether the rate was sustained is a figure, not the exit code: on a busy machine it says more about the machine.
+    """
     result = asyncio.run(run(rate, seconds, browser))
     if as_json:
         print(json.dumps(result))
     else:
         print_result(Console(), result)
-    return 0 if result["sustained"] else 1
+    return 0 if result["publications"] and not result["restarts"] else 1
 
 
 async def run(rate: float, seconds: float, browser: bool = True) -> dict[str, Any]:

@@ -138,15 +138,16 @@ async def _listen(
     start = time.perf_counter()
     await asyncio.wait({task}, timeout=seconds)
     elapsed = time.perf_counter() - start
+    # What was there while connected: at the end every book is unknown again.
+    state, subscribed, rows = codec.state, codec.subscribed, table.rows[: len(table.directory)].copy()
     stop.set()
     await asyncio.wait({task}, timeout=3.0)
-    rows = table.rows[: len(table.directory)]
     quoted = int(((rows["bid"] > 0) | (rows["ask"] > 0)).sum())
     good = codec.messages > 0 and quoted > 0
     lag_ms = (codec.last_receive_ns - codec.last_venue_ns) / 1e6 if codec.last_venue_ns else float("nan")
     console.print(
-        f"{venue}: state {codec.state}, {codec.messages:,} messages ({codec.messages / elapsed:,.0f}/s), "
-        f"{len(table.directory):,} options listed, {quoted:,} with a quote, {codec.subscribed:,} channels confirmed, "
+        f"{venue}: state {state}, {codec.messages:,} messages ({codec.messages / elapsed:,.0f}/s), "
+        f"{len(table.directory):,} options listed, {quoted:,} with a quote, {subscribed:,} channels confirmed, "
         f"{codec.gaps} gaps, {codec.rejected} rejected, last message {lag_ms:.0f} ms after its venue time",
         highlight=False,
         soft_wrap=True,

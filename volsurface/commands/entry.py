@@ -20,16 +20,16 @@ def service_main(name: str, data: Path | None) -> int:
     launch = Launch.read(orders.run_folder) or orders
     settings, log = launch.settings(), _log_options(launch)
     if name == "feed":
-        from volsurface.engine import feed
+        from volsurface.engine.feed import main as feed_main
 
-        return feed.main(settings, launch.run_folder, launch.venue_urls, launch.chains, **log)
+        return feed_main(settings, launch.run_folder, launch.venue_urls, launch.chains, **log)
     if name == "engine":
-        from volsurface.engine import engine
+        from volsurface.engine.engine import main as engine_main
 
-        return engine.main(settings, launch.run_folder, launch.run, **log)
-    from volsurface.engine import historian
+        return engine_main(settings, launch.run_folder, launch.run, **log)
+    from volsurface.engine.historian import main as historian_main
 
-    return historian.main(settings, launch.data_folder, launch.run_folder, launch.source, launch.run, **log)
+    return historian_main(settings, launch.data_folder, launch.run_folder, launch.source, launch.run, **log)
 
 
 def _log_options(launch: Launch) -> dict[str, Any]:
@@ -49,6 +49,8 @@ def simulate_main(
     if not 0 < rate <= 200_000:
         raise SettingsError(f"--rate must be above 0 and at most 200000 messages per second, found {rate:g}")
 
+    fault_rates = dict(_fault(text) for text in faults)
+
     def ready(urls: dict[str, str]) -> None:
         print(" ".join(f"--venue-url {name}={url}" for name, url in urls.items()), flush=True)
         if not quiet:
@@ -57,7 +59,7 @@ def simulate_main(
     async def serve(stop: asyncio.Event) -> None:
         await run_simulator(
             port=port, rate=rate, seed=seed, underlyings=[u.strip().upper() for u in underlyings.split(",")],
-            venues=names, faults=dict(_fault(text) for text in faults), ready=ready, stop=stop,
+            venues=names, faults=fault_rates, ready=ready, stop=stop,
         )  # fmt: skip
 
     return run_service(serve, "simulator", log_level=log_level)
