@@ -23,7 +23,7 @@ class Limits:
     heartbeat_min_s: float = 10.0
     answer_s: float = 10.0
     idle_s: float = 60.0
-    backlog_bytes: int = 16 << 20
+    backlog_bytes: int = 32 << 20
     close_s: float = 10.0
     refill_per_s: float = 10_000.0
     call_cost: float = 500.0
