@@ -1,5 +1,6 @@
 """What users hand in, brought into the one form the kernels take: contiguous float64 columns of n values, or of one."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def right_sign(right: Any) -> Any:
     """
     if isinstance(right, str):
         return RIGHTS.get(right.lower(), np.nan)
-    if isinstance(right, (int, float)):
+    if isinstance(right, (int, float)) or (isinstance(right, np.ndarray) and right.dtype == np.float64):
         return right
     array = np.asarray(right)
     if array.dtype.kind in "USO":
@@ -39,14 +40,16 @@ def columns(*values: ArrayLike) -> tuple[tuple[int, ...], int, list[NDArray[np.f
     for array in arrays:
         if array.shape != shape and array.ndim:
             shape = array.shape if not shape else np.broadcast_shapes(shape, array.shape)
-    n = 1
-    for length in shape:
-        n *= length
     result = []
     for array in arrays:
-        if array.size != 1 and array.shape != shape:
+        if array.shape != shape and array.size != 1:
             array = np.broadcast_to(array, shape)
-        if not array.flags.c_contiguous or not array.flags.writeable:
+        if not array.flags.carray:  # contiguous and writable
             array = array.copy()
-        result.append(array.reshape(-1))
-    return shape, n, result
+        result.append(array if array.ndim == 1 else array.reshape(-1))
+    return shape, math.prod(shape), result
+
+
+def shaped(column: NDArray[Any], shape: tuple[int, ...]) -> Any:
+    """Return a column of results in the shape its inputs broadcast to; one number if they were numbers."""
+    return column if len(shape) == 1 else column.reshape(shape)[()]

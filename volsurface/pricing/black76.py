@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from volsurface.pricing.approximations import log_ratio
-from volsurface.pricing.arguments import Right, columns, right_sign
+from volsurface.pricing.arguments import Right, columns, right_sign, shaped
 from volsurface.pricing.batch import item
 from volsurface.pricing.kernel import kernel
 from volsurface.pricing.scalar import cap_share, std_dev_of
@@ -52,4 +52,4 @@ def black76_price(
     shape, n, inputs = columns(forward, strike, years, vol, right_sign(right))
     price = np.empty(n)
     price_all(*inputs, price)
-    return price.reshape(shape)[()]
+    return shaped(price, shape)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from volsurface.errors import SettingsError, unknown_name
 from volsurface.pricing.approximations import log_ratio
-from volsurface.pricing.arguments import NO_COLUMN, Right, columns, right_sign
+from volsurface.pricing.arguments import NO_COLUMN, Right, columns, right_sign, shaped
 from volsurface.pricing.batch import greeks_of, item, solve
 from volsurface.pricing.black76 import price_one
 from volsurface.pricing.implied_vol import ImpliedVols
@@ -105,7 +105,7 @@ def implied_vols_and_greeks(
         inputs.append(NO_COLUMN)
     out, status = np.empty((7, n)), np.empty(n, np.int8)
     solve(*inputs, out, status)
-    vols = ImpliedVols(out[0].reshape(shape)[()], status.reshape(shape)[()])
+    vols = ImpliedVols(shaped(out[0], shape), shaped(status, shape))
     return vols, in_convention(inputs[0], inputs[1], out[1:], convention, shape)
 
 
@@ -129,7 +129,7 @@ def in_convention(
             vanna = vanna - vega / forward
             delta = adjusted
     delta, gamma, vega, theta, vanna, volga = (
-        part.reshape(shape)[()] for part in (delta, gamma, vega, theta, vanna, volga)
+        shaped(part, shape) for part in (delta, gamma, vega, theta, vanna, volga)
     )
     return Greeks(delta, gamma, vega, theta, vanna, volga, convention)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from volsurface.pricing.arguments import NO_COLUMN, Right, columns, right_sign
+from volsurface.pricing.arguments import NO_COLUMN, Right, columns, right_sign, shaped
 from volsurface.pricing.batch import solve
 
 
@@ -53,7 +53,7 @@ def implied_vols(
         inputs.append(NO_COLUMN)
     out, status = np.empty((1, n)), np.empty(n, np.int8)
     solve(*inputs, out, status)
-    return ImpliedVols(out.reshape(shape)[()], status.reshape(shape)[()])
+    return ImpliedVols(shaped(out[0], shape), shaped(status, shape))
 
 
 implied_vol = implied_vols  # its name at the front door: `volsurface.implied_vol`

@@ -1,0 +1,3 @@
+from volsurface.bench.iv import main
+
+raise SystemExit(main())
