@@ -28,7 +28,7 @@ class FitSettings(param.Parameterized):
         bounds=(0.0, 500.0),
         doc="Half-spreads below this many bp of vol count as this wide, so that one tight quote cannot own a smile.",
     )
-    weighting = param.Selector(
+    weighting: Any = param.Selector(
         default="spread", objects=list(WEIGHTINGS), doc="What a residual is measured in: half-spreads, vol, or price."
     )
     robust = param.Boolean(True, doc="Fit twice: the second time without quotes far outside the first fit.")
@@ -81,12 +81,12 @@ class DisplaySettings(param.Parameterized):
     """What the page does with it; costs the engine nothing."""
 
     frames_per_s = param.Number(5.0, bounds=(0.5, 20.0), doc="How often an open page is redrawn at most.")
-    x_axis = param.Selector(
+    x_axis: Any = param.Selector(
         default="standardised",
         objects=["standardised", "log-moneyness", "delta", "strike"],
         doc="The smile's x axis: k / (ATM vol sqrt(T)), k = ln(K/F), call delta, or strike.",
     )
-    surface_height = param.Selector(
+    surface_height: Any = param.Selector(
         default="vol", objects=["vol", "total variance"], doc="What the height of the surface shows."
     )
 
@@ -94,7 +94,7 @@ class DisplaySettings(param.Parameterized):
 class MarketSettings(param.Parameterized):
     """Where quotes come from."""
 
-    source = param.Selector(
+    source: Any = param.Selector(
         default="simulated",
         objects=["simulated", "live", "replay"],
         doc="Simulated venues on this machine, real venues, or recorded chains.",

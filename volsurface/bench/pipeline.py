@@ -117,7 +117,7 @@ async def _measure(client: LiveClient, data: Path, seconds: float, server: "subp
     services = read_json(run_folder(data.resolve()) / SERVICES_FILE) or {"services": {}}
     restarts = sum(service["restarts"] for service in services["services"].values())
     missed = venue_now["reconnects"] - venue_then["reconnects"]
-    percentiles = np.percentile(latencies, [50, 99, 100]).round(1).tolist() if latencies.size else [None] * 3
+    percentiles = np.percentile(latencies, [50, 99, 100]).round(1).tolist() if latencies.size else [float("inf")] * 3
     return {
         "messages_per_s": received / elapsed,
         "instruments": last["instruments"],

@@ -71,7 +71,7 @@ class QuotedVols:
         return self.used & (self.fit_vol >= self.bid_vol - 1e-9) & (self.fit_vol <= self.ask_vol + 1e-9)
 
 
-COLUMNS = {
+COLUMNS: dict[str, np.dtype] = {
     "expiry_ns": np.dtype("<i8"),
     "strike": np.dtype("<f8"),
     "k": np.dtype("<f8"),
