@@ -5,9 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from slow_svi import slow_twin
 
+from volsurface.engine import chain_fit
 from volsurface.engine.chain_fit import fit_chain
 from volsurface.io.chain_files import read_chain, read_chains
+from volsurface.surface.calibration import Slices, calibrate
 from volsurface.surface.certificate import certify
 from volsurface.surface.quoted import REASONS
 from volsurface.surface.surface import Surface
@@ -94,3 +97,27 @@ def test_the_index_is_recognised_and_replaced(recorded):
     posing = chain.forward[chain.expiry_ns == near.expiry_ns]
     assert near.forward_source == "parity"
     assert 0 < 1e4 * abs(near.forward / np.median(posing) - 1) < 6
+
+
+def test_no_recorded_slice_is_left_above_its_least(recorded, monkeypatch):
+    # Made smiles are too easy: here sigma, a and b trade off along a valley in which a plain Levenberg-Marquardt gets stuck.
+    seen = []
+
+    def watched(points, options, warm=None):
+        found = calibrate(points, options, warm)
+        seen.append((points, found))
+        return found
+
+    monkeypatch.setattr(chain_fit, "calibrate", watched)
+    chains = read_chains(recorded / FOLDER / "deribit_btc_eth_chain_20260330_20260405.parquet")[::6]
+    for chain in chains:
+        fit_chain(chain)
+    slices = 0
+    for points, found in seen:
+        assert found.used.all()
+        for i, cost in enumerate(found.cost):
+            rows = slice(points.offsets[i], points.offsets[i + 1])
+            one = Slices(np.array([0, rows.stop - rows.start]), *(column[rows] for column in points[1:]))
+            assert cost <= 1.01 * slow_twin(one, found.parameters[i])
+            slices += 1
+    assert slices > 80

@@ -4,7 +4,7 @@ Every float64 is a rational number, so the polynomials of `certificate_kernels` 
 theorem counts their roots on t > 0; Yun's square-free factors tell the roots where the sign changes (odd multiplicity)
 from those where it only touches zero. Polynomials are lists of integers, lowest degree first, scaled by positive factors:
 only signs matter, and integers are several times faster than fractions. Source: any text on computer algebra, for
-example von zur Gathen and Gerhard, "Modern Computer Algebra", sections 4.2 and 14.6.
+example von zur Gathen and Gerhard, "Modern Computer Algebra".
 """
 
 import math

@@ -1,8 +1,13 @@
-"""Least squares of one SVI slice: Levenberg-Marquardt under bounds, from a cold or a warm start, with a robust first stage.
+"""Least squares of one SVI slice: variable projection under bounds, from a cold or a warm start, robust where needed.
 
 A slice is theta = (a, p, b, m, ln sigma), p = b rho, so that w = a + p x + b s is linear in the first three. The residual of
-a quote is weight (w(k) - w_quoted). Constraints are linearised rows value + A d >= 0 of a quadratic program solved by dual
-coordinate ascent, the form that a joint fit of several slices under no-arbitrage cuts needs as well.
+a quote is weight (w(k) - w_quoted). Gauss-Newton steps of all five, damped in (m, ln sigma), lead to a new (m, ln sigma),
+for which (a, p, b) are solved exactly (Golub and Pereyra 1973; Ruhe and Wedin 1980). Moving all five alone
+follows the curved valley in which sigma, a and b trade off: on half of the recorded slices it stopped over 1 % above the
+least after 100 steps, in some after 400.
+
+Constraints are linearised rows value + A d >= 0 of a quadratic program solved by dual coordinate ascent, the form that a
+joint fit of several slices under no-arbitrage cuts needs as well.
 """
 
 import math
@@ -10,11 +15,10 @@ import math
 import numpy as np
 
 from volsurface.pricing.kernel import kernel
-from volsurface.surface.cold_start import LEE, cold_start
+from volsurface.surface.cold_start import LEE, STEEPEST, best_linear, cold_start
 from volsurface.surface.outliers import near_neighbours
 
 N_ROWS = 9
-RHO_MARGIN = 1e-3  # |rho| <= 1 - this: nearer to 1 the float certificate has no answer
 HUBER = 0.5  # half-spreads at which the first stage's loss turns from square to linear
 SUSPICIOUS = 2.0  # a plain fit within this many half-spreads everywhere has nothing to reject
 POOR = 1.0  # mean squared residual above which a warm fit is compared with a cold one
@@ -123,8 +127,8 @@ def constraint_rows(theta, low, high, floor, value, A):
     A[:] = 0.0
     for i in range(2):
         sign = -1.0 if i == 0 else 1.0
-        value[2 * i] = (1.0 - RHO_MARGIN) * b + sign * p - 1e-6 * floor
-        A[2 * i, 1], A[2 * i, 2] = sign, 1.0 - RHO_MARGIN
+        value[2 * i] = STEEPEST * b + sign * p
+        A[2 * i, 1], A[2 * i, 2] = sign, STEEPEST
         value[2 * i + 1], A[2 * i + 1, 1], A[2 * i + 1, 2] = LEE - b + sign * p, sign, -1.0
         value[4 + 2 * i], A[4 + 2 * i, 3 + i] = theta[3 + i] - low[i], 1.0
         value[5 + 2 * i], A[5 + 2 * i, 3 + i] = high[i] - theta[3 + i], -1.0
@@ -181,8 +185,9 @@ def constrained_step(L, value, A, tolerance, d, lam):
 
 @kernel
 def descend(k, w, weight, theta, low, high, floor, huber, tolerance):
-    """Levenberg-Marquardt from theta (changed in place) with an l1 penalty on the constraints; return the cost.
+    """Descend from theta (changed in place) with an l1 penalty on the constraints; return the cost.
 
+    With a finite `huber`, a loss for which the exact inner solve does not hold, it is plain Levenberg-Marquardt in all five.
     Stops when an accepted step lowers the cost by less than `tolerance` of it.
     """
     H, G, HL, L = np.zeros((5, 5)), np.zeros(5), np.zeros((5, 5)), np.zeros((5, 5))
@@ -195,7 +200,7 @@ def descend(k, w, weight, theta, low, high, floor, huber, tolerance):
     for _ in range(MAX_STEPS):
         HL[:] = H
         for u in range(5):
-            HL[u, u] += mu * H[u, u] + 1e-12 * (H[0, 0] + 1e-9)
+            HL[u, u] += (mu if u > 2 or huber < np.inf else 0.0) * H[u, u] + 1e-12 * H[u, u]
         if not factorise(HL, L):
             mu = max(10.0 * mu, 1e-6)
             if mu > 1e12:
@@ -211,6 +216,8 @@ def descend(k, w, weight, theta, low, high, floor, huber, tolerance):
             trial[u] = theta[u] + d[u]
         trial[3] = min(max(trial[3], low[0]), high[0])
         trial[4] = min(max(trial[4], max(low[1], theta[4] - 1.5)), min(high[1], theta[4] + 1.5))
+        if huber == np.inf:
+            best_linear(k, w, weight, trial[3], math.exp(trial[4]), floor, trial[:3])
         new = cost(k, w, weight, trial, huber)
         constraint_rows(trial, low, high, floor, new_value, new_A)
         new_broken = _broken(new_value)
@@ -284,7 +291,7 @@ def fit_slice(k, w, weight, spreads, theta, warm, robust, outlier, min_quotes, t
         least = descend(k, w, weight, theta, low, high, floor, np.inf, tolerance)
     guess, mask, active = np.empty(5), np.ones(k.size, np.bool_), np.empty(k.size)
     if not least <= 0.5 * POOR * k.size:
-        cold_start(k, w, weight, guess)
+        cold_start(k, w, weight, floor, guess)
         cold = descend(k, w, weight, guess, low, high, floor, np.inf, tolerance)
         if not least <= cold:
             theta[:] = guess
@@ -299,7 +306,7 @@ def fit_slice(k, w, weight, spreads, theta, warm, robust, outlier, min_quotes, t
         if attempt == 2:
             near_neighbours(k, w, spreads, outlier, mask)
             _masked(weight, mask, active)
-            cold_start(k, w, active, guess)
+            cold_start(k, w, active, floor, guess)
         # Fit what is used, use what lies near the fit, until both agree.
         for step in range(CONCENTRATIONS):
             if attempt > 0 or step > 0:
