@@ -2,9 +2,7 @@
 
 import sys
 
-from volsurface.api import routes
 from volsurface.dashboard import session
 from volsurface.engine.supervisor import ensure_services
 
-routes.READINGS["page"] = session.readings
 session.page(ensure_services, sys.argv[1:]).servable()

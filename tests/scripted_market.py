@@ -117,6 +117,14 @@ class ScriptedClient:
     def now_ns(self) -> int:
         return time.time_ns() + self.shift_ns
 
+    def reset(self) -> None:
+        """Go back to a still, healthy market, whatever a test has done."""
+        self.connected, self.error, self.shift_ns, self.moving, self.shape = True, "", 0, False, {"noise": 0.001}
+        self.settings_object.update(Settings().values())
+        self.settings, self.settings_version = self.settings_object.values(), self.settings_version + 1
+        self.set_status()
+        self.step()
+
     def set_status(self, **changes: Any) -> None:
         """Say something else of venues and engine."""
         now = self.now_ns()

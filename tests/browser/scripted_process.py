@@ -11,6 +11,8 @@ from volsurface.dashboard.session import Process
 
 CLIENT = ScriptedClient()
 PROCESS = Process(SurfaceHub(CLIENT, CLIENT.now_ns), {"data folder": "a scripted one"})
+# A page's first view.
+HOME = {"underlying": "BTC", "expiry": "21DEC26", "x_axis": "standardised", "height": "vol", "tab": "Live", "frozen": False, "dark": True}
 
 
 class ScriptHandler(RequestHandler):
@@ -18,7 +20,10 @@ class ScriptHandler(RequestHandler):
 
     def post(self) -> None:
         order = json.loads(self.request.body)
-        if isinstance(order, list):
+        if isinstance(order, list) and order[0] == "home":
+            for page in PROCESS.loop._pages.values():
+                page.later(lambda page=page: page.choices.param.update(**HOME))
+        elif isinstance(order, list):
             getattr(CLIENT, order[0])(**order[1])
         else:
             for name, value in order.items():

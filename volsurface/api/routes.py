@@ -2,15 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from tornado.web import RequestHandler
 
-# Set by app.py: the page's room is not imported from here. Empty until the first page (or `--warm`) has started it.
-READINGS: dict[str, Callable[[], dict[str, float]]] = {}
+from volsurface.dashboard.frame_loop import readings
+
 LATE_S = 10.0
 HELP = {
     "frame_beat_s": "When the frame loop last finished a pass, seconds since 1970 UTC",
@@ -20,11 +20,6 @@ HELP = {
     "page_update_ms": "CPU time of one page's update, smoothed",
     "loop_stall_ms": "How late the page loop woke up last",
 }
-
-
-def readings() -> dict[str, float]:
-    """Return what this process reports of itself; empty before it has started."""
-    return {name: value for read in READINGS.values() for name, value in read().items()}
 
 
 def health(values: dict[str, float], now_s: float) -> tuple[int, dict[str, object]]:

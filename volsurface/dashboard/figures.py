@@ -79,6 +79,11 @@ class Figure:
             raise LookupError(f"{name} has columns {sorted(source.data)}, was given {sorted(columns)}")
         source.data = dict(columns)
 
+    def release(self) -> None:
+        """Forget a zoom of either axis."""
+        self.x_range.release()
+        self.y_range.release()
+
     def glyph(self, name: str, **properties: Any) -> None:
         """Set properties of a renderer's glyph."""
         self.renderers[name].glyph.update(**properties)
@@ -155,6 +160,10 @@ class FollowedRange:
         loose = high - low < 0.55 * (end - start) and high > low
         if outside or loose:
             self.show(low, high)
+
+    def release(self) -> None:
+        """Forget a zoom: the next data are shown whole."""
+        self._set = None
 
     def _put(self, start: float, end: float) -> None:
         self._set = (float(start), float(end))

@@ -8,6 +8,7 @@ hidden or frozen, nothing it shows has changed, or its browser is behind: the ne
 import asyncio
 import logging
 import time
+import weakref
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +56,8 @@ class FrameLoop:
         self.worst_stall_ms = 0.0
         self.beat_ns = 0
         self._pages: dict[Document, Page] = {}
+        self._wake = asyncio.Event()
+        _loops.add(self)
         self._task: asyncio.Task[None] | None = None
 
     def add(self, document: Document, page: Page) -> Counts:
@@ -88,10 +91,21 @@ class FrameLoop:
             spent = time.perf_counter() - start
             period = 1 / max(LEAST_FPS, float(self.hub.setting("display", "frames_per_s", 5.0)))
             rest = max(period - spent, spent * (1 / BUSY_SHARE - 1) if spent > BUSY_SHARE * period else 0.0, 0.001)
-            slept = time.perf_counter()
-            await asyncio.sleep(rest)
+            await self._rest(rest)
+
+    async def _rest(self, rest: float) -> None:
+        """Sleep until the next pass is due or a user has done something."""
+        slept = time.perf_counter()
+        try:
+            await asyncio.wait_for(self._wake.wait(), rest)
+            self._wake.clear()
+        except TimeoutError:
             self.stall_ms = max(0.0, (time.perf_counter() - slept - rest) * 1e3)
             self.worst_stall_ms = max(0.999 * self.worst_stall_ms, self.stall_ms)
+
+    def wake(self) -> None:
+        """Make the next pass now: a key or a click must not wait for the next frame."""
+        self._wake.set()
 
     async def visit_all(self) -> None:
         """Visit every page once; other sockets and joining pages run between two pages."""
@@ -123,3 +137,24 @@ class FrameLoop:
         except Exception:  # one broken page must not stop the others
             log.exception("a page failed and is no longer drawn")
             self.drop(document)
+
+
+_loops: weakref.WeakSet[FrameLoop] = weakref.WeakSet()
+
+
+def readings() -> dict[str, float]:
+    """Return what the routes beside the page report of this process; times are seconds since 1970 UTC, 0 for never.
+
+    Empty before the first page has been asked for.
+    """
+    loop = next(iter(_loops), None)
+    if loop is None:
+        return {}
+    return {
+        "frame_beat_s": loop.beat_ns / 1e9,
+        "engine_contact_s": loop.hub.contact_ns / 1e9,
+        "pages": float(loop.pages),
+        "pages_watched": float(loop.watched),
+        "page_update_ms": loop.page_ms,
+        "loop_stall_ms": loop.stall_ms,
+    }

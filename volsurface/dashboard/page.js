@@ -61,7 +61,7 @@ export function render({model, view}) {
   // --- what the server should know of this browser
   const motion = window.matchMedia('(prefers-reduced-motion: reduce)');
   const report = () => model.send_msg({type: 'browser', visible: !document.hidden, reduced_motion: motion.matches, width: window.innerWidth});
-  document.addEventListener('visibilitychange', report);
+  document.addEventListener('visibilitychange', () => setTimeout(report, 100));   // not while the page is being left
   motion.addEventListener('change', report);
   setTimeout(report, 0);
 
@@ -106,7 +106,7 @@ export function render({model, view}) {
     bar.append(text, button);
     host.append(bar);
   }
-  model.on('note', note); note();
+  model.on('note', note); model.on('note_id', note); note();
   window.__page = {get frozen() { return model.frozen }, get dark() { return model.dark }};
   return host;
 }

@@ -103,7 +103,9 @@ class DashboardPage:
         who: str = "page",
         has_routes: bool = True,
         facts: dict[str, str] | None = None,
+        on_link: Callable[[Choices], None] = lambda choices: None,
     ) -> None:
+        self.on_link = on_link
         self.hub = hub
         self.loop = loop
         self.choices = choices
@@ -118,17 +120,16 @@ class DashboardPage:
         self._stale_words = ""
         self._width_px = 0
         self._build_shell(who)
-        choices.param.watch(self._on_choice, ["underlying", "expiry", "x_axis", "height", "tab"])
-        choices.param.watch(self._on_frozen, "frozen")
-        choices.param.watch(self._on_theme, "dark")
+        self._todo: list[Callable[[], None]] = []
+        choices.param.watch(self._on_choice, [name for name in choices.param if name != "name"])
 
     # --- building
 
     def _build_shell(self, who: str) -> None:
         choices = self.choices
-        self.strip = StatusStrip(on_click=self._on_strip, sizing_mode="stretch_width", margin=0)
+        self.strip = StatusStrip(on_click=lambda cell: self.later(lambda: self._on_strip(cell)), sizing_mode="stretch_width", margin=0)
         self.script = PageScript(
-            on_key=self._on_key, on_browser=self._on_browser, dark=choices.dark, sizing_mode="stretch_width", margin=0
+            on_key=lambda key: self.later(lambda: self._on_key(key)), on_browser=self._on_browser, dark=choices.dark, sizing_mode="stretch_width", margin=0
         )
         self.coins = ChoiceBar(label="Underlying", margin=(7, 16))
         self.coins.param.watch(lambda event: choices.param.update(underlying=event.new), "value")
@@ -142,7 +143,7 @@ class DashboardPage:
             "", sizing_mode="stretch_both", margin=0, stylesheets=[card.STYLE, ".wait { padding: 15vh 10px; text-align: center; "
             "font: 15px/1.6 system-ui, sans-serif; color: var(--vs-muted); }"],
         )  # fmt: skip
-        self.sidebar = Sidebar(self.hub, choices, self.notify, who)
+        self.sidebar = Sidebar(self.hub, choices, self.notify, self.later, who)
         self.bodies = {tab: pn.Column(sizing_mode="stretch_both", margin=0, visible=False, stylesheets=[":host{gap:8px;min-height:0}"]) for tab in TABS}
         main = pn.Column(
             self.script, self.strip, self.expiries, self.waiting, *self.bodies.values(),
@@ -204,8 +205,19 @@ class DashboardPage:
 
     # --- what the frame loop calls
 
+    def later(self, action: Callable[[], None]) -> None:
+        """Do `action` in this page's next visit, which is made at once.
+
+        Whatever a user does arrives while Bokeh holds its own locks on the document or none at all; the visit is the one place
+        where changing models is always right.
+        """
+        self._todo.append(action)
+        self.loop.wake()
+
     def wants_frame(self, now_s: float) -> bool:
         """Tell whether anything this page shows would change."""
+        if self._todo:
+            return True
         if not self.visible:
             return False
         if self.reduced_motion and now_s - self._drawn_s < 1.0:
@@ -215,6 +227,9 @@ class DashboardPage:
 
     def apply(self, now_s: float) -> None:
         """Bring strip, buttons and the visible tab up to date."""
+        todo, self._todo = self._todo, []
+        for action in todo:
+            action()
         self._key, self._drawn_s = (self.hub.version, self.choices.frozen), now_s
         self._choose_underlying()
         picture = self.hub.picture(self.choices.underlying)
@@ -300,27 +315,28 @@ class DashboardPage:
     # --- what the user does
 
     def _on_choice(self, *events: Any) -> None:
-        if any(event.name == "tab" for event in events):
-            if self.tabs.value != self.choices.tab:
-                self.tabs.value = self.choices.tab
-            if self._views:  # not before the page has loaded
-                self.open_tab(self.choices.tab)
-                self._tab_drawn.pop(self.choices.tab, None)
-        if self._views and not self.choices.frozen:
-            self.apply(self._drawn_s)
+        names = {event.name for event in events}
+        self.later(lambda: self._take_choices(names))
+
+    def _take_choices(self, names: set[str]) -> None:
+        choices = self.choices
+        if "tab" in names:
+            self.tabs.value = choices.tab
+            self.open_tab(choices.tab)
+            self._tab_drawn.pop(choices.tab, None)
+        if "frozen" in names:
+            self._frozen_at_ns, self._frozen_version = self.hub.now_ns(), self.hub.version
+            self.script.frozen = choices.frozen
+        if "dark" in names:
+            self._paint()
+        self.on_link(choices)
 
     def _on_expiry(self, event: Any) -> None:
         picture = self.hub.picture(self.choices.underlying)
         if picture is not None and event.new in picture.labels and picture.labels[self.choices.row(picture) or 0] != event.new:
             self.choices.expiry = event.new
 
-    def _on_frozen(self, _event: Any) -> None:
-        self._frozen_at_ns, self._frozen_version = self.hub.now_ns(), self.hub.version
-        self.script.frozen = self.choices.frozen
-        if self._views:
-            self.apply(self._drawn_s)
-
-    def _on_theme(self, _event: Any) -> None:
+    def _paint(self) -> None:
         self.script.dark = self.choices.dark
         if self.shell.dark_theme != self.choices.dark:
             self.shell.dark_theme = self.choices.dark

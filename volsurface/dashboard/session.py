@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -14,7 +15,7 @@ from bokeh.settings import settings as bokeh_settings
 from panel.io.state import set_curdoc
 
 from volsurface.dashboard import access
-from volsurface.dashboard.bokeh_connections import ClosedPageFilter, is_watched
+from volsurface.dashboard.bokeh_connections import ClosedPageFilter
 from volsurface.dashboard.choices import Choices
 from volsurface.dashboard.figures import OWN_THEME
 from volsurface.dashboard.frame_loop import FrameLoop
@@ -85,10 +86,11 @@ def open_page(process: Process) -> pn.viewable.Viewable:
     document = pn.state.curdoc
     document.theme = OWN_THEME  # before the page is made: pmui reads it then
     choices = Choices(dark=wants_dark())
-    link_to_url(choices)
+    take_link(choices)
     page = DashboardPage(
-        process.hub, process.loop, choices, who=who(), has_routes=has_routes(), facts=process.facts
-    )
+        process.hub, process.loop, choices, who=who(), has_routes=has_routes(), facts=process.facts,
+        on_link=write_link,
+    )  # fmt: skip
 
     async def join() -> None:
         process.hub.start()
@@ -110,7 +112,8 @@ def open_page(process: Process) -> pn.viewable.Viewable:
         _joins.add(task)
         task.add_done_callback(_joined)
 
-    pn.state.onload(loaded)
+    if current_request() is not None:  # else the server warms itself up, and nobody will look at this page
+        pn.state.onload(loaded)
     return page.shell
 
 
@@ -129,25 +132,12 @@ def extensions() -> None:
     hv.extension("bokeh", logo=False)
 
 
-def readings() -> dict[str, float]:
-    """Return what the routes beside the page report of this process; times are seconds since 1970 UTC."""
-    if _process is None:
-        return {}
-    hub, loop = _process.hub, _process.loop
-    return {
-        "frame_beat_s": loop.beat_ns / 1e9,
-        "engine_contact_s": hub.contact_ns / 1e9,
-        "pages": float(loop.pages),
-        "pages_watched": float(loop.watched),
-        "page_update_ms": loop.page_ms,
-        "loop_stall_ms": loop.stall_ms,
-    }
-
-
 def current_request() -> Any:
     """Return the request this session was made for; None when it was made without one."""
     context = pn.state.curdoc.session_context if pn.state.curdoc else None
-    return getattr(context, "request", None)
+    request = getattr(context, "request", None)
+    # `--warm` runs the script with Bokeh's proxy of no request at all.
+    return None if getattr(request, "_request", request) is None else request
 
 
 def wants_dark() -> bool:
@@ -156,26 +146,23 @@ def wants_dark() -> bool:
     return value not in ("default", "light")
 
 
-def link_to_url(choices: Choices) -> None:
-    """Take the choices in the link, and keep the link up to date; a part that cannot be used is left out."""
+def take_link(choices: Choices) -> None:
+    """Take the choices in the link; a part that cannot be used is left out."""
     location = pn.state.location
-    if location is None:
-        return
+    given = {} if location is None else location.query_params
     for name, query in (("underlying", "underlying"), ("expiry", "expiry"), ("x_axis", "x"), ("tab", "tab")):
-        given = location.query_params.get(query)
-        if given is not None:
+        if query in given:
             try:
-                choices.param.update(**{name: str(given)})
+                choices.param.update(**{name: str(given[query])})
             except ValueError as error:
-                log.info("link: %s=%r is not usable: %s", query, given, error)
+                log.info("link: %s=%r is not usable: %s", query, given[query], error)
 
-    def write(*_events: Any) -> None:
-        wanted = {name: value for name, value in choices.link().items() if value}
-        wanted["theme"] = "dark" if choices.dark else "default"
-        if pn.state.location is not None:
-            pn.state.location.update_query(**wanted)
 
-    choices.param.watch(write, ["underlying", "expiry", "x_axis", "tab", "dark"])
+def write_link(choices: Choices) -> None:
+    """Keep the link up to date, so that a reload or a copy of it shows the same."""
+    wanted = {name: value for name, value in choices.link().items() if value}
+    if pn.state.location is not None:
+        pn.state.location.update_query(**wanted, theme="dark" if choices.dark else "default")
 
 
 def who() -> str:
@@ -185,8 +172,6 @@ def who() -> str:
 
 def has_routes() -> bool:
     """Tell whether `--plugins volsurface.api.routes` was given to this server."""
-    import sys
-
     return "volsurface.api.routes" in sys.modules
 
 
@@ -203,8 +188,3 @@ def message_page(sentence: str) -> pn.viewable.Viewable:
         sizing_mode="stretch_width",
     )
     return pmui.Page(title=TITLE, main=[text], dark_theme=dark, busy_indicator=None, raw_css=[head_style(dark)])
-
-
-def watched_pages() -> int:
-    """Return how many pages have a browser, for tests and the log."""
-    return 0 if _process is None else sum(is_watched(document) for document in _process.loop.counts)

@@ -47,6 +47,7 @@ USEFUL = {
     "frames_per_s": (0.5, 20, 0.5),
 }
 Notify = Callable[[str, str], None]  # (kind: "error" or "info", sentence)
+Later = Callable[[Callable[[], None]], None]
 
 
 class Sidebar:
@@ -56,10 +57,11 @@ class Sidebar:
     everything. The engine decides: what it refuses is put back and its sentence is shown.
     """
 
-    def __init__(self, hub: SurfaceHub, choices: Choices, notify: Notify, who: str) -> None:
+    def __init__(self, hub: SurfaceHub, choices: Choices, notify: Notify, later: Later, who: str) -> None:
         self.hub = hub
         self.choices = choices
         self.notify = notify
+        self.later = later
         self.who = who
         self.settings = Settings()
         self.version = -1
@@ -192,25 +194,25 @@ class Sidebar:
             self._following = False
 
     def _send(self, values: dict[str, dict[str, Any]]) -> None:
-        document = pn.state.curdoc
-
         async def change() -> None:
             try:
                 await self.hub.client.change_settings(values, self.who)
                 refusal = ""
             except VolSurfaceError as error:
                 refusal = str(error)
-            with pn.io.state.set_curdoc(document), pn.io.unlocked():
-                if refusal:
-                    self.notify("error", refusal)
-                    self._put_back(values)
-                if "fit" in values:
-                    self._fit_dirty = False
-                    self._apply.disabled = self._revert.disabled = True
+            self.later(lambda: self._answered(values, refusal))
 
         task = asyncio.get_running_loop().create_task(change())
         self._tasks.add(task)  # a task nobody holds may be collected
         task.add_done_callback(self._tasks.discard)
+
+    def _answered(self, values: dict[str, dict[str, Any]], refusal: str) -> None:
+        if refusal:
+            self.notify("error", refusal)
+            self._put_back(values)
+        if "fit" in values:
+            self._fit_dirty = False
+            self._apply.disabled = self._revert.disabled = True
 
 
 def _compact() -> dict[str, Any]:

@@ -118,6 +118,12 @@ class SmileView(Viewer):
         self.bottom.glyph("bars", line_color=palette.fit)
         self.bottom.marks["zero"].update(line_color=palette.line)
 
+    def reset(self) -> None:
+        """Show the data whole again after a zoom."""
+        self._drawn = self._framed = ()
+        self.bottom.release()
+        self.apply()
+
     def apply(self) -> None:
         """Draw what is new; does nothing when nothing is."""
         picture = self.hub.picture(self.choices.underlying)

@@ -121,6 +121,12 @@ class SurfaceMapView(Viewer):
             major_label_text_font_size=TEXT_SIZE,
         )  # fmt: skip
 
+    def reset(self) -> None:
+        """Show the whole map again after a zoom."""
+        self._drawn, self._labels = None, []
+        self.figure.x_range.show(*Z_RANGE)
+        self.apply()
+
     def apply(self) -> None:
         """Draw what is new; does nothing when nothing is."""
         picture = self.hub.picture(self.choices.underlying)

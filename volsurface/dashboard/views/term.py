@@ -77,6 +77,12 @@ class TermView(Viewer):
         """Take a theme's colours."""
         self.term.paint(palette, {"atm": palette.fit})
 
+    def reset(self) -> None:
+        """Show the data whole again after a zoom."""
+        self._drawn = None
+        self.term.figure.release()
+        self.apply()
+
     def apply(self) -> None:
         """Draw what is new; does nothing when nothing is."""
         picture = self.hub.picture(self.choices.underlying)
@@ -109,6 +115,12 @@ class SkewView(Viewer):
     def paint(self, palette: Palette) -> None:
         """Take a theme's colours."""
         self.term.paint(palette, {"rr25": palette.bid, "bf25": palette.ask})
+
+    def reset(self) -> None:
+        """Show the data whole again after a zoom."""
+        self._drawn = None
+        self.term.figure.release()
+        self.apply()
 
     def apply(self) -> None:
         """Draw what is new; does nothing when nothing is."""
