@@ -92,15 +92,6 @@ def status_of(price, forward, strike, years, right):
 
 
 @kernel
-def solved_std_dev(value, forward, strike):
-    """Total volatility of a time value strictly between 0 and min(F, K)."""
-    cap = min(forward, strike)
-    u = value / cap
-    log_u = math.log(u) if u > SMALLEST_LOG else math.log(value) - math.log(cap)
-    return std_dev_of_logs(u, log_u, math.log((cap - value) / cap), abs(log_ratio(forward, strike)))
-
-
-@kernel
 def forward_density(value, forward, strike, s):
     """F phi(d1) at the solution s of a time value: value / D, or rest / |D|, without the rounding of a large exponent."""
     a = abs(log_ratio(forward, strike))
@@ -132,7 +123,10 @@ def solve_one(price, forward, strike, years, right, i, out, status):
     code = status_of(price, forward, strike, years, right)
     if code == OK_SCALAR:
         value = time_value_of(price, forward, strike, right)
-        s = solved_std_dev(value, forward, strike)
+        cap = min(forward, strike)
+        u = value / cap
+        log_u = math.log(u) if u > SMALLEST_LOG else math.log(value) - math.log(cap)
+        s = std_dev_of_logs(u, log_u, math.log((cap - value) / cap), abs(log_ratio(forward, strike)))
         if s > 0.0:
             root_years = math.sqrt(years)
             vol = s / root_years
@@ -147,37 +141,6 @@ def solve_one(price, forward, strike, years, right, i, out, status):
         for row in range(out.shape[0]):
             out[row, i] = math.nan
     status[i] = code
-
-
-@kernel
-def solve_missed_cold(price, forward, strike, years, right, out, status, block):
-    """Solve the pending lanes of a warm batch by cold blocks of them; those still not certified stay pending."""
-    lanes = np.empty(BLOCK, np.int64)
-    n = status.shape[0]
-    following = 0
-    while following < n:
-        count = 0
-        while following < n and count < BLOCK:
-            if status[following] == PENDING:
-                block[PRICE + count] = item(price, following)
-                block[FORWARD + count] = item(forward, following)
-                block[STRIKE + count] = item(strike, following)
-                block[YEARS + count] = item(years, following)
-                block[RIGHT + count] = item(right, following)
-                lanes[count] = following
-                count += 1
-            following += 1
-        if count == 0:
-            return
-        if out.shape[0] > 1:
-            cold_greeks_block(block)
-        else:
-            cold_block(block)
-        for k in range(count):
-            if block[MISSED + k] == 0.0:
-                status[lanes[k]] = OK
-                for row in range(out.shape[0]):
-                    out[row, lanes[k]] = block[VOL + row * BLOCK + k]
 
 
 @kernel("void(f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[::1], f8[:, ::1], i1[::1])")
@@ -212,8 +175,33 @@ def solve(price, forward, strike, years, right, start, out, status):
         missed += take(block, first, count, out, status)
     if missed == 0:
         return
-    if warm:
-        solve_missed_cold(price, forward, strike, years, right, out, status, block)
+
+    # The pending lanes of a warm batch are gathered to cold blocks: a useless start costs one cold solve, not 64.
+    scanned = 0 if warm else n
+    while scanned < n:
+        begin, count = scanned, 0
+        while scanned < n and count < BLOCK:
+            if status[scanned] == PENDING:
+                block[PRICE + count] = item(price, scanned)
+                block[FORWARD + count] = item(forward, scanned)
+                block[STRIKE + count] = item(strike, scanned)
+                block[YEARS + count] = item(years, scanned)
+                block[RIGHT + count] = item(right, scanned)
+                count += 1
+            scanned += 1
+        if rows > 1:
+            cold_greeks_block(block)
+        else:
+            cold_block(block)
+        lane = 0
+        for i in range(begin, scanned):
+            if status[i] == PENDING:
+                if block[MISSED + lane] == 0.0:
+                    status[i] = OK
+                    for row in range(rows):
+                        out[row, i] = block[VOL + row * BLOCK + lane]
+                lane += 1
+
     for i in range(n):
         if status[i] == PENDING:
             solve_one(item(price, i), item(forward, i), item(strike, i), item(years, i), item(right, i), i, out, status)
