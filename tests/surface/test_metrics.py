@@ -29,6 +29,14 @@ def test_a_flat_smile_has_the_closed_form():
         (0.5, 1.2, -0.6, 0.3, 0.4),  # wings near Lee's bound
         (0.001, 0.2, 0.95, -0.1, 0.001),  # almost a kink
         (4.0, 0.1, 0.0, 0.0, 0.5),  # total vol of 200 %
+        (
+            4.4e-5,
+            0.9635,
+            0.9946,
+            0.0109,
+            1.9e-4,
+        ),  # fitted to six quotes hours before expiry: a call wing at Lee's bound
+        (0.01, 1.999, 0.0, 0.0, 0.1),
     ],
 )
 @pytest.mark.parametrize("delta", [0.01, 0.25, 0.9])

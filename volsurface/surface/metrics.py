@@ -15,6 +15,7 @@ from volsurface.surface.svi import Derivatives
 
 Variance = Callable[[float], Derivatives]
 CALL, PUT = 1, -1
+_FARTHEST = 1e12  # |k|: wings at the cap of 1.999 reach a delta of 10 % at 5e7 only
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def k_at_delta(variance: Variance, delta: float, right: int) -> float:
                 new = k + math.copysign(max(root, abs(k)), miss)
             else:
                 new = 0.5 * (low + high)
-        if new == k or abs(new) > 1e3:
+        if new == k or abs(new) > _FARTHEST:
             return k if abs(miss) < 1e-9 else math.nan
         k = new
     return k if abs(miss) < 1e-9 else math.nan
