@@ -170,7 +170,8 @@ class ScriptedClient:
     async def change_settings(self, values: dict[str, dict[str, Any]], who: str) -> int:
         if values.get("thresholds", {}).get("stale_s") == 13.0:
             raise SettingsError("thresholds.stale_s = 13.0 is refused; allowed: a luckier number")
-        self.settings_version = self.settings_object.update(values, who)
+        self.settings_object.update(values, who)
+        self.settings_version += 1
         self.settings = self.settings_object.values()
         self._new.set()
         return self.settings_version

@@ -18,7 +18,7 @@ CLIPPED = """
       if (!e.checkVisibility?.() || !e.childNodes.length) continue;
       const text = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
       const box = e.getBoundingClientRect();
-      if (!text || !box.width || e.closest('.wait')) continue;
+      if (!text || !box.width || e.closest('.wait, [data-vs-overlay]')) continue;
       if (e.closest('.sidebar')) continue;
       if (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible') found.push(['cut', e.className, e.textContent.slice(0, 60)]);
       if (box.right > innerWidth + 1 || box.left < -1) found.push(['outside', e.className, e.textContent.slice(0, 60)]);

@@ -39,6 +39,22 @@ export function render({model, view}) {
   };
   model.on('announcement', speak);
 
+  // --- sentences that pass by: what a setting did, or why it was refused
+  const toasts = overlay('position:fixed;right:16px;bottom:16px;z-index:8600;display:flex;flex-direction:column;gap:8px;align-items:flex-end;pointer-events:none');
+  toasts.hidden = false;
+  model.on('toast', () => {
+    const [, kind, sentence] = model.toast;
+    const toast = document.createElement('div');
+    toast.setAttribute('role', kind === 'error' ? 'alert' : 'note');
+    toast.textContent = (kind === 'error' ? '✕ ' : '') + sentence;
+    toast.style.cssText = `max-width:min(560px,90vw);padding:10px 14px;border-radius:8px;font:${FONT};pointer-events:auto;cursor:pointer;`
+      + `background:var(--vs-raised);color:var(--vs-text);border:1px solid var(--vs-line);border-left:4px solid var(${kind === 'error' ? '--vs-bad' : '--vs-accent'})`;
+    toast.onclick = () => toast.remove();
+    toasts.append(toast);
+    while (toasts.children.length > 4) toasts.firstChild.remove();
+    setTimeout(() => toast.remove(), kind === 'error' ? 10000 : 6000);
+  });
+
   // --- lost server: the server cannot say so itself
   let since = null, timer = null;
   const tell = async () => {

@@ -380,6 +380,5 @@ class DashboardPage:
 
     def notify(self, kind: str, sentence: str) -> None:
         """Show a sentence for a while."""
-        area = pn.state.notifications
-        if area is not None:
-            (area.error if kind == "error" else area.info)(sentence, duration=8000 if kind == "error" else 5000)
+        number = self.script.toast[0] + 1 if self.script.toast else 1
+        self.script.toast = [number, kind, sentence]

@@ -128,7 +128,7 @@ def _joined(task: asyncio.Task[None]) -> None:
 
 def extensions() -> None:
     """Load what the pages of this document need."""
-    pn.extension(notifications=True, sizing_mode=None)
+    pn.extension()
     hv.extension("bokeh", logo=False)
 
 
