@@ -1,5 +1,7 @@
 """The engine's step: what does not move visibly costs nothing and shows nothing; what does is refitted and published."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -145,6 +147,17 @@ def test_a_silent_market_becomes_stale_once_and_recovers() -> None:
     result = state.step(rows, everything(rows), late + 2, OPTIONS, THRESHOLDS)
     assert result.fit is not None
     assert result.fit.surface.state != "stale"
+
+
+def test_without_any_wanted_venue_the_last_smiles_stay_and_are_stale() -> None:
+    state, rows = made_market()
+    state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    state.refit_all()
+    unwanted = replace(OPTIONS, excluded_venues=("deribit",))
+    result = state.step(rows, np.empty(0, int), NOW + KEEP_ALIVE_NS, unwanted, THRESHOLDS)
+    assert result.fit is not None
+    assert {smile.state for smile in result.fit.surface.smiles} == {"stale"}
+    assert not result.fit.quotes.used.any()
 
 
 def test_time_alone_refits_and_keeps_alive() -> None:

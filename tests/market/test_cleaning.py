@@ -70,6 +70,15 @@ def test_old_quotes_are_old_against_their_own_expiry():
     assert "stale" not in reasons(slow)
 
 
+def test_a_venue_that_is_not_wanted_is_excluded_and_said_so():
+    row = int(np.flatnonzero(OTM)[10])
+    other = changed(CHAIN, row, venue="okx")
+    found = reasons(other, excluded_venues=("okx",))
+    assert found[row] == "venue_excluded"
+    assert (np.delete(found, row) == np.delete(reasons(CHAIN), row)).all()
+    assert set(reasons(CHAIN, excluded_venues=(str(CHAIN.venue[0]),))[OTM]) == {"venue_excluded"}
+
+
 def test_no_forward():
     chain = changed(CHAIN, slice(None), forward=np.nan, mark=np.nan, bid=np.nan)
     assert set(reasons(chain)) == {"no_forward"}

@@ -75,6 +75,7 @@ def fit_chain(
         place,
         min_years=options.min_days * NS_PER_DAY / NS_PER_YEAR,
         stale_after_s=options.stale_after_s,
+        excluded_venues=options.excluded_venues,
     )
     laps.end("clean")
 

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Engine:
             version = self.settings.update(values, "settings")
         except SettingsError as error:
             return encode_map({"error": str(error)})
-        if "fit" in values:
+        if "fit" in values or "venues" in values.get("market", {}):
             for state in self._states.values():
                 state.refit_all()
         write_json(
@@ -198,7 +199,7 @@ class Engine:
             stale_ns=int(thresholds.stale_s * 1e9),
         )
         changed = batch.changed if batch is not None else np.empty(0, np.int64)
-        options = self.settings.fit.options()
+        options = replace(self.settings.fit.options(), excluded_venues=self._excluded_venues())
         now_ns = self._market_now_ns()
         started = time.perf_counter()
         for name, state in self._states.items():
@@ -211,6 +212,11 @@ class Engine:
                 self._publish(name, result, now_ns)
         self._steps += 1
         self._step_ms += 0.1 * ((time.perf_counter() - started) * 1e3 - self._step_ms)
+
+    def _excluded_venues(self) -> tuple[str, ...]:
+        """Venues that are connected but not wanted in the fit, as the page's switches say."""
+        names = (record["name"].decode() for record in self._puller.venues)
+        return tuple(sorted(name for name in names if name not in self.settings.market.venues))
 
     def _market_now_ns(self) -> int:
         """Return the market's time: the feed's, carried on by our own clock while the feed is silent."""

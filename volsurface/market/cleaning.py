@@ -4,6 +4,8 @@ Two passes, because half of the reasons need no implied vol and the other half i
 REASONS; the order of the checks is the order of precedence.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 
 from volsurface.market.chain import Chain
@@ -23,10 +25,12 @@ REASONS = (
     "below_intrinsic",
     "no_vol",
     "wide",
+    "venue_excluded",
 )
-(USED, BAD_TIME, NO_FORWARD, IN_THE_MONEY, NO_BID, NO_ASK, CROSSED, STALE, ONE_TICK, BELOW_INTRINSIC, NO_VOL, WIDE) = (
-    range(12)
-)
+(
+    USED, BAD_TIME, NO_FORWARD, IN_THE_MONEY, NO_BID, NO_ASK, CROSSED, STALE, ONE_TICK, BELOW_INTRINSIC, NO_VOL, WIDE,
+    VENUE_EXCLUDED,
+) = range(13)  # fmt: skip
 # A spread this many times the median of its expiry, and wider than the floor below, says nothing about the vol.
 WIDE_AGAINST_MEDIAN = 25.0
 WIDE_FLOOR = 0.1
@@ -35,12 +39,20 @@ _SMALLEST_VOL, _LARGEST_VOL = 0.01, 10.0  # outside, a coin option's vol is a mi
 
 
 def screen_prices(
-    chain: Chain, k: np.ndarray, years: np.ndarray, place: np.ndarray, *, min_years: float, stale_after_s: float
+    chain: Chain,
+    k: np.ndarray,
+    years: np.ndarray,
+    place: np.ndarray,
+    *,
+    min_years: float,
+    stale_after_s: float,
+    excluded_venues: Collection[str] = (),
 ) -> np.ndarray:
     """Return for each quote the first reason, known without its vol, to leave it out; USED where there is none.
 
     k: ln(strike / forward), NaN without a forward. years: to expiry. place: which expiry, 0 ... n - 1. An expiry nearer
     than `min_years` is `bad_time` as a whole. Calls are used for k >= 0, puts below: the others are `in_the_money`.
+    excluded_venues: their quotes are shown, but are no points of the fit.
     """
     bid, ask = chain.bid, chain.ask
     has_bid, has_ask = bid > 0.0, ask > 0.0
@@ -48,6 +60,7 @@ def screen_prices(
     checks = (
         (BAD_TIME, ~(years >= max(min_years, 0.0)) | (years <= 0.0)),
         (NO_FORWARD, np.isnan(k)),
+        (VENUE_EXCLUDED, np.isin(chain.venue, list(excluded_venues)) if excluded_venues else False),
         (IN_THE_MONEY, np.where(k >= 0.0, chain.right < 0, chain.right > 0)),
         (NO_BID, ~has_bid),
         (NO_ASK, ~has_ask),

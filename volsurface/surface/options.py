@@ -17,6 +17,7 @@ class FitOptions:
     outlier_spreads: see `robust`.
     min_days: an expiry nearer than this keeps its last smile (a tick is then several vol points).
     stale_after_s: quotes older than this against their expiry's median age leave the fit.
+    excluded_venues: venues whose quotes are shown beside the fit but are no points of it.
     calibration_tolerance: relative fall of the objective at which the optimiser stops.
     """
 
@@ -28,4 +29,5 @@ class FitOptions:
     outlier_spreads: float = 6.0
     min_days: float = 1.0 / 24.0
     stale_after_s: float = 60.0
+    excluded_venues: tuple[str, ...] = ()
     calibration_tolerance: float = 1e-8
