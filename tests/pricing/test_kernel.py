@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from volsurface.pricing import kernel
+from volsurface.pricing.approximations import mills
 from volsurface.pricing.greeks import greeks, implied_vols_and_greeks
 from volsurface.pricing.implied_vol import implied_vols
 from volsurface.pricing.warmup import KERNELS
@@ -152,6 +153,11 @@ def test_the_cache_home_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert kernel.cache_folder(PACKAGE).is_relative_to(tmp_path / "home/.cache/volsurface")
+
+
+def test_an_inline_kernel_called_from_python_says_so() -> None:
+    with pytest.raises(TypeError, match="mills is an inline kernel"):
+        mills(1.0)
 
 
 def test_warmup_compiles_what_production_calls() -> None:

@@ -69,13 +69,13 @@ def take(block, first, count, out, status):
     return missed
 
 
-@kernel
+@kernel(inline=True)
 def item(column, i):
     """Value i of a column that may hold one value for all."""
     return column[i if column.shape[0] > 1 else 0]
 
 
-@kernel
+@kernel(inline=True)
 def status_of(price, forward, strike, years, right):
     """The status of one option before it is solved: OK_SCALAR if it can be; tested in the order of the codes."""
     in_range = forward > 0.0 and strike > 0.0 and 1e-300 < forward * strike < 1e300
@@ -91,7 +91,7 @@ def status_of(price, forward, strike, years, right):
     return ABOVE_CAP if value >= min(forward, strike) else OK_SCALAR
 
 
-@kernel
+@kernel(inline=True)
 def forward_density(value, forward, strike, s):
     """F phi(d1) at the solution s of a time value: value / D, or rest / |D|, without the rounding of a large exponent."""
     a = abs(log_ratio(forward, strike))
@@ -100,7 +100,7 @@ def forward_density(value, forward, strike, s):
     return (value - min(forward, strike)) / upper_d(a, s)
 
 
-@kernel
+@kernel(inline=True)
 def greeks_of(phi_forward, forward, strike, s, vol, root_years, right):
     """(delta, gamma, vega, theta, vanna, volga) from phi_forward = F phi(d1), everywhere.
 

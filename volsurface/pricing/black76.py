@@ -12,7 +12,7 @@ from volsurface.pricing.kernel import kernel
 from volsurface.pricing.scalar import cap_share, std_dev_of
 
 
-@kernel
+@kernel(inline=True)
 def price_one(forward, strike, years, vol, right):
     """Price of one option; NaN unless forward and strike are positive, years and vol not negative, all finite."""
     s, low = std_dev_of(vol, years)

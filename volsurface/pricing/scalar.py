@@ -30,7 +30,7 @@ SMALL_STEP = 1e-5  # relative; a quartic step this small was the last one needed
 MAX_ITERATIONS = 80
 
 
-@kernel
+@kernel(inline=True)
 def lower_d(a, s):
     """D = Y(h-t) - Y(h+t) for h >= t, and for any s < 1.7 if a < 1.7; by its series where the difference would cancel."""
     if a < SERIES_A and s < SERIES_S:
@@ -40,7 +40,7 @@ def lower_d(a, s):
     return mills(max(h - t, 0.0)) - mills(h + t)
 
 
-@kernel
+@kernel(inline=True)
 def upper_d(a, s):
     """-(Y(t-h) + Y(t+h)) for t >= h: the D of the rest v, negative because v falls with s."""
     h = a / s
@@ -48,7 +48,7 @@ def upper_d(a, s):
     return -(mills(max(t - h, 0.0)) + mills(t + h))
 
 
-@kernel
+@kernel(inline=True)
 def std_dev_of(vol, years):
     """(s, low) with s + low = vol sqrt(years) to twice the precision: far from the money, exp(-(h-t)^2/2) shows the bits."""
     root = math.sqrt(years)
@@ -58,7 +58,7 @@ def std_dev_of(vol, years):
     return s, fma(vol, root, -s) + 0.5 * vol * fma(-root, root, years) / root
 
 
-@kernel
+@kernel(inline=True)
 def density_share(a, s, low):
     """psi = exp(-(h-t)^2/2)/sqrt(2 pi) for a total volatility s + low, with the roundings on the way made good."""
     h = a / s
@@ -70,7 +70,7 @@ def density_share(a, s, low):
     return INV_SQRT_2PI * math.exp(-0.5 * square) * (1.0 - 0.5 * fma(z, z, -square) - z * z_low)
 
 
-@kernel
+@kernel(inline=True)
 def cap_share(a, s, low):
     """(u, v): the time value's share of its cap and the rest, at s + low > 0; the smaller one is not a difference."""
     h = a / s
@@ -83,7 +83,7 @@ def cap_share(a, s, low):
     return 1.0 - v, v
 
 
-@kernel
+@kernel(inline=True)
 def householder(r, d, h, t, s):
     """The fourth-order step for r = ln(value(s)/target), where value' = value/d and d' = 1 - g d."""
     over_d = 1.0 / d
