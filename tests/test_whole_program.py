@@ -29,7 +29,7 @@ BACK_S = 30.0  # the promise is 5 s on a quiet machine; the test only proves tha
 class Server:
     """A page server in a child process, with its log in its data folder."""
 
-    def __init__(self, data: Path, *flags: str, plain: bool = False) -> None:
+    def __init__(self, data: Path, *flags: str, plain: bool = False, log_name: str = "server.log") -> None:
         self.data, self.port = data, free_port()
         ours = ["--data", str(data), *flags]
         if plain:  # no flag of ours but the folder, none of Panel's but the port
@@ -37,7 +37,7 @@ class Server:
             command += ["--args", *ours]
         else:
             command = panel_command(ours, port=self.port, address="127.0.0.1")
-        self.log = data / "server.log"
+        self.log = data / log_name
         with open(self.log, "w") as log:
             environment = {**os.environ, "BOKEH_RESOURCES": "server"}
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -167,6 +167,22 @@ async def test_a_killed_service_comes_back(server: Server, client: LiveClient, s
     await moves(server, client)
     if service == "engine":
         await server.until(lambda: client.settings["fit"]["min_quotes"] == 8, 5, "settings kept over the restart")
+
+
+async def test_a_second_server_joins_the_services_of_the_first(server: Server, client: LiveClient) -> None:
+    await server.until(lambda: server.pids().keys() >= SERVICES, 20, "all services")
+    before = server.pids()
+    second = Server(server.data, plain=True, log_name="second.log")
+    try:
+        await second.until(lambda: "joined the services of another server" in second.log.read_text(), 30, "the join")
+        await second.until(lambda: "app running at" in second.log.read_text(), 30, "the second page")
+        await moves(server, client)
+        assert server.pids() == before
+    finally:
+        second.end()
+    assert second.process.returncode == 0
+    await moves(server, client)
+    assert server.pids() == before, "the second server's end does not stop the first one's services"
 
 
 async def test_ctrl_c_ends_everything_and_says_what_was_saved(server: Server, client: LiveClient) -> None:

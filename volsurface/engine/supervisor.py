@@ -260,6 +260,6 @@ def ensure_services(argv: Sequence[str] = (), starting: Callable[[Launch], Any] 
             theirs = Launch.read(launch.run_folder)
             if theirs is None:
                 raise ServiceError(f"another server is just starting on {launch.data}; try again in a moment")
-            log.info("joining the services of another server on %s (source %s)", theirs.data, theirs.source)
+            print(f"joined the services of another server on {theirs.data} (source {theirs.source})", flush=True)
             _handle = ServicesHandle(theirs, True, theirs.run_folder)
         return _handle
