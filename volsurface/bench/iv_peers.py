@@ -7,6 +7,7 @@ looped over in Python, as their user would; a call that raises is a NaN.
 import importlib
 import math
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -127,7 +128,7 @@ def scipy_newton() -> Solver:
     ) -> NDArray[np.float64]:
         x, b = np.log(forward / strike), price / np.sqrt(forward * strike)
         start = np.maximum(np.sqrt(2.0 * np.abs(x)), 0.1)
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
             try:
                 s = newton(
                     lambda s: black_and_vega(s, x, right)[0] - b,
