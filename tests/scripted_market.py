@@ -74,7 +74,9 @@ def publication(
         fit = np.asarray(smile.vol_at(k))
         mid = fit + rng.normal(0, noise, k.size) if noise else fit
         half = 0.004 + 0.006 * np.abs(k) / sd / math.sqrt(1 + 10 * years)
-        columns.append((np.full(k.size, expiry_ns), smile.forward * np.exp(k), k, np.where(k < 0, -1, 1), fit, mid, half))
+        columns.append(
+            (np.full(k.size, expiry_ns), smile.forward * np.exp(k), k, np.where(k < 0, -1, 1), fit, mid, half)
+        )
     expiry, strike, k, right, fit, mid, half = (np.concatenate(parts) for parts in zip(*columns))
     n = strike.size
     reason = np.zeros(n, "u1")

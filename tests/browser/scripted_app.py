@@ -1,6 +1,7 @@
 """The page over a scripted engine: what `panel serve` runs in the browser tests."""
 
 import scripted_process
+
 from volsurface.dashboard import session
 
 session.extensions()

@@ -12,7 +12,15 @@ from volsurface.dashboard.session import Process
 CLIENT = ScriptedClient()
 PROCESS = Process(SurfaceHub(CLIENT, CLIENT.now_ns), {"data folder": "a scripted one"})
 # A page's first view.
-HOME = {"underlying": "BTC", "expiry": "21DEC26", "x_axis": "standardised", "height": "vol", "tab": "Live", "frozen": False, "dark": True}
+HOME = {
+    "underlying": "BTC",
+    "expiry": "21DEC26",
+    "x_axis": "standardised",
+    "height": "vol",
+    "tab": "Live",
+    "frozen": False,
+    "dark": True,
+}
 
 
 class ScriptHandler(RequestHandler):

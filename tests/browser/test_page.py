@@ -50,9 +50,7 @@ def sources(page: Page) -> dict[str, Any]:
 
 
 def wait_cell(page: Page, name: str, words: str) -> None:
-    page.wait_for_function(
-        "([name, words]) => (window.__strip.cells[name] || '').includes(words)", arg=[name, words]
-    )
+    page.wait_for_function("([name, words]) => (window.__strip.cells[name] || '').includes(words)", arg=[name, words])
 
 
 def expiry_on(page: Page) -> str:
@@ -352,7 +350,12 @@ def test_first_paint_then_every_tab_with_its_badge(open_page: OpenPage, server: 
     assert background == ("rgb(16, 20, 28)" if theme == "dark" else "rgb(255, 255, 255)")
     fit_tables = "[...Bokeh.documents[0].all_models].filter(m => (m.text || '').includes('min g')).length"
     assert page.evaluate(fit_tables) == 0  # a tab not opened yet has no models
-    for tab, words in (("Fit & arbitrage", "min g"), ("Venues", "reconnects"), ("System", "tick to surface"), ("Live", "")):
+    for tab, words in (
+        ("Fit & arbitrage", "min g"),
+        ("Venues", "reconnects"),
+        ("System", "tick to surface"),
+        ("Live", ""),
+    ):
         page.get_by_role("tab", name=tab).click()
         if words:
             expect(page.get_by_text(words).first).to_be_visible()

@@ -32,7 +32,12 @@ def health(values: dict[str, float], now_s: float) -> tuple[int, dict[str, objec
         reasons.append("the engine does not answer")
     if values["pages_watched"] and beat_s > LATE_S:
         reasons.append("the frame loop stands still")
-    answer = {"ok": not reasons, "engine_age_s": _age(engine_s), "frame_age_s": _age(beat_s), "pages": int(values["pages"])}
+    answer = {
+        "ok": not reasons,
+        "engine_age_s": _age(engine_s),
+        "frame_age_s": _age(beat_s),
+        "pages": int(values["pages"]),
+    }
     return (503 if reasons else 200), {**answer, **({"reason": "; ".join(reasons)} if reasons else {})}
 
 
@@ -77,4 +82,8 @@ class LiveHandler(RequestHandler):
         self.redirect("/app")
 
 
-ROUTES = [(r"/healthz", HealthHandler, {}), (r"/metrics", MetricsHandler, {}), (r"/live", LiveHandler, {})]
+ROUTES: list[tuple[str, type[RequestHandler], dict[str, object]]] = [
+    (r"/healthz", HealthHandler, {}),
+    (r"/metrics", MetricsHandler, {}),
+    (r"/live", LiveHandler, {}),
+]

@@ -28,7 +28,9 @@ FRAME = """
 class Card:
     """A titled frame; its head is sent only when its words have changed."""
 
-    def __init__(self, name: str, body: pn.viewable.Viewable, key: str = "", short_key: bool = False, **layout: object) -> None:
+    def __init__(
+        self, name: str, body: pn.viewable.Viewable, key: str = "", short_key: bool = False, **layout: object
+    ) -> None:
         self._name, self._facts, self._key = name, "", key
         self._key_class = "key short" if short_key else "key"
         self._alarm, self._words, self._stale = "", "", ""
@@ -58,16 +60,20 @@ class Card:
     def stale(self, text: str) -> None:
         """Dim the data and say how old they are; empty when they are fresh."""
         if bool(text) != bool(self._stale):
-            self.body.styles = {**self.body.styles, "opacity": "0.4"} if text else {
-                name: value for name, value in self.body.styles.items() if name != "opacity"
-            }
+            self.body.styles = (
+                {**self.body.styles, "opacity": "0.4"}
+                if text
+                else {name: value for name, value in self.body.styles.items() if name != "opacity"}
+            )
         self._stale = text
         self._send()
 
     def _html(self) -> str:
         parts = [f'<span class="name">{escape(self._name)}</span>']
         parts += [f'<span class="words">{escape(text)}</span>' for text in (self._stale, self._words) if text]
-        parts += [f'<span class="alarm" title="{escape(self._alarm)}">⚠ {escape(self._alarm)}</span>'] * bool(self._alarm)
+        parts += [f'<span class="alarm" title="{escape(self._alarm)}">⚠ {escape(self._alarm)}</span>'] * bool(
+            self._alarm
+        )
         parts.append(f'<span class="facts" title="{escape(self._facts)}">{escape(self._facts)}</span>')
         parts += [f'<span class="{self._key_class}">{self._key}</span>'] * bool(self._key)
         return f'<div class="head">{"".join(parts)}</div>'

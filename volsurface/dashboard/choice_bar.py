@@ -1,6 +1,7 @@
 """A row of buttons of which one is pressed: a leaf component for tabs, coins and expiries."""
 
 from pathlib import Path
+from typing import Any
 
 import param
 from panel.custom import JSComponent
@@ -30,7 +31,7 @@ class ChoiceBar(JSComponent):
 
     items = param.List(default=[], doc="One list per button: value, label, mark ('' for none), title ('' for none).")
     value = param.String(default="", doc="Value of the pressed button; empty for none.")
-    look = param.Selector(default="buttons", objects=["buttons", "tabs"], doc="How it looks, and its role.")
+    look: Any = param.Selector(default="buttons", objects=["buttons", "tabs"], doc="How it looks, and its role.")
     label = param.String(default="", doc="What is chosen here, for screen readers.")
 
     _esm = Path(__file__).with_name("choice_bar.js")

@@ -18,11 +18,11 @@ class Choices(param.Parameterized):
 
     underlying = param.String(default="", doc="Coin shown; empty until the first surface names one.")
     expiry = param.String(default="", doc="Label of the expiry chosen, '26DEC25'; empty: the one nearest to 30 days.")
-    x_axis = param.Selector(default="standardised", objects=list(X_AXES), doc=DisplaySettings.param.x_axis.doc)
-    height = param.Selector(
+    x_axis: Any = param.Selector(default="standardised", objects=list(X_AXES), doc=DisplaySettings.param.x_axis.doc)
+    height: Any = param.Selector(
         default="vol", objects=["vol", "total variance"], doc=DisplaySettings.param.surface_height.doc
     )
-    tab = param.Selector(default="Live", objects=list(TABS), doc="Tab shown.")
+    tab: Any = param.Selector(default="Live", objects=list(TABS), doc="Tab shown.")
     frozen = param.Boolean(default=False, doc="The picture stands still while the market goes on.")
     dark = param.Boolean(default=True, doc="Dark theme.")
 

@@ -6,12 +6,13 @@ view owns the axis ranges (HoloViews fixes them when it builds) and that column 
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import holoviews as hv
-import holoviews.plotting.bokeh  # noqa: F401  (registers the renderer)
+import holoviews.plotting.bokeh
 import numpy as np
-from bokeh.models import ColumnDataSource, GlyphRenderer, HoverTool, NoOverlap, Range1d
+from bokeh.models import ColumnDataSource, HoverTool, NoOverlap, Range1d
+from bokeh.models.renderers import GlyphRenderer
 from bokeh.plotting import figure as BokehFigure
 from bokeh.themes import Theme
 
@@ -22,7 +23,11 @@ TEXT_SIZE = "12px"
 _FIELDS = ("x", "y", "x0", "y0", "x1", "y1", "top", "bottom", "left", "right", "image", "dw", "dh", "width")
 # pmui restyles every figure in the browser, except models that the document's theme names: those keep what `paint` says.
 OWN_THEME = Theme(
-    json={"attrs": {name: {} for name in ("Axis", "Legend", "ColorBar", "BaseColorBar", "Title", "Grid", "Plot", "Figure")}}
+    json={
+        "attrs": {
+            name: {} for name in ("Axis", "Legend", "ColorBar", "BaseColorBar", "Title", "Grid", "Plot", "Figure")
+        }
+    }
 )
 
 
@@ -49,7 +54,7 @@ class Figure:
         self.x_range, self.y_range = FollowedRange(), FollowedRange()
         self.state.x_range, self.state.y_range = self.x_range.model, self.y_range.model
         # A browser allows few WebGL contexts; these figures draw in a millisecond without one.
-        self.state.update(min_border=4, output_backend="canvas")
+        self.state.update(min_border=4, min_border_right=14, output_backend="canvas")
         self.state.toolbar.active_scroll = next(
             (tool for tool in self.state.tools if type(tool).__name__ == "WheelZoomTool"), None
         )
@@ -116,7 +121,9 @@ class Figure:
         for grid in (*state.xgrid, *state.ygrid):
             grid.update(grid_line_color=palette.grid, grid_line_alpha=1.0)
 
-    def hover(self, name: str, tooltips: list[tuple[str, str]], mode: str = "mouse") -> None:
+    def hover(
+        self, name: str, tooltips: list[tuple[str, str]], mode: Literal["mouse", "hline", "vline"] = "mouse"
+    ) -> None:
         """Show these values when the pointer is over a renderer."""
         self.state.add_tools(HoverTool(renderers=[self.renderers[name]], tooltips=tooltips, mode=mode))
 
@@ -129,16 +136,16 @@ class FollowedRange:
     """
 
     def __init__(self, padding: float = 0.06) -> None:
-        self.model = Range1d(0.0, 1.0, reset_start=0.0, reset_end=1.0)
+        self.model = Range1d(start=0.0, end=1.0, reset_start=0.0, reset_end=1.0)
         self.padding = padding
         self._set: tuple[float, float] | None = None
 
     @property
     def is_users(self) -> bool:
         """Tell whether the user has zoomed or panned."""
+        shown: Any = (self.model.start, self.model.end)
         return self._set is not None and not all(
-            math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
-            for a, b in zip((self.model.start, self.model.end), self._set)
+            math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) for a, b in zip(shown, self._set)
         )
 
     def show(self, low: float, high: float) -> None:

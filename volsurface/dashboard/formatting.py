@@ -2,15 +2,16 @@
 
 import math
 from datetime import UTC, datetime
+from typing import TypeGuard
 
 MISSING = "–"
 NS_PER_S = 1_000_000_000
 _MONTHS = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
 
 
-def is_missing(value: float | None) -> bool:
-    """Tell whether there is no number."""
-    return value is None or not math.isfinite(value)
+def is_number(value: float | None) -> TypeGuard[float]:
+    """Tell whether there is a number to write."""
+    return value is not None and math.isfinite(value)
 
 
 def vol_percent(vol: float | None) -> str:
@@ -19,45 +20,36 @@ def vol_percent(vol: float | None) -> str:
     >>> vol_percent(0.5859), vol_percent(float("nan"))
     ('58.59', '–')
     """
-    return MISSING if is_missing(vol) else f"{100 * vol:.2f}"  # type: ignore[operator]
+    return f"{100 * vol:.2f}" if is_number(vol) else MISSING
 
 
 def signed_percent(vol: float | None) -> str:
     """Return a difference of vols in vol points with its sign: -0.0565 -> '−5.65'."""
-    return MISSING if is_missing(vol) else _minus(f"{100 * vol:+.2f}")  # type: ignore[operator]
+    return _minus(f"{100 * vol:+.2f}") if is_number(vol) else MISSING
 
 
 def basis_points(bp: float | None, signed: bool = False) -> str:
     """Return basis points with one place: 14.04 -> '14.0'."""
-    if is_missing(bp):
-        return MISSING
-    return _minus(f"{bp:+.1f}" if signed else f"{bp:.1f}")
+    return _minus(f"{bp:+.1f}" if signed else f"{bp:.1f}") if is_number(bp) else MISSING
 
 
 def price(value: float | None) -> str:
     """Return a price with as many places as its size needs: 97412.5 -> '97,412.5'; 2.31 -> '2.3100'."""
-    if is_missing(value):
+    if not is_number(value):
         return MISSING
-    size = abs(value)  # type: ignore[arg-type]
-    places = 1 if size >= 1000 else 2 if size >= 100 else 4
+    places = 1 if abs(value) >= 1000 else 2 if abs(value) >= 100 else 4
     return f"{value:,.{places}f}"
-
-
-def strike(value: float) -> str:
-    """Return a strike without needless places: 100000.0 -> '100,000'; 1.02 -> '1.02'."""
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.6g}"
 
 
 def duration(seconds: float | None) -> str:
     """Return an age in words a trader reads at a glance: 0.044 -> '44 ms', 3.2 -> '3.2 s', 75 -> '1 min 15 s'."""
-    if is_missing(seconds):
+    if not is_number(seconds):
         return MISSING
-    seconds = max(0.0, seconds)  # type: ignore[type-var]
+    whole = max(0, int(seconds))
     if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
+        return f"{1000 * max(0.0, seconds):.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
-    whole = int(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
@@ -96,7 +88,7 @@ def short_labels(labels: list[str]) -> list[str]:
 
 def rate(per_second: float | None) -> str:
     """Return a count per second: 5012.3 -> '5,012'."""
-    return MISSING if is_missing(per_second) else f"{per_second:,.0f}"
+    return f"{per_second:,.0f}" if is_number(per_second) else MISSING
 
 
 def _minus(text: str) -> str:

@@ -52,7 +52,9 @@ class FrameLoop:
         self.hub = hub
         self.counts: dict[Document, Counts] = {}
         self.page_ms = 0.0  # smoothed CPU time of one page's update
-        self.stall_ms = 0.0  # longest lateness of the loop in the last pass's sleep: what a join or an update cost others
+        self.stall_ms = (
+            0.0  # longest lateness of the loop in the last pass's sleep: what a join or an update cost others
+        )
         self.worst_stall_ms = 0.0
         self.beat_ns = 0
         self._pages: dict[Document, Page] = {}

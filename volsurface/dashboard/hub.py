@@ -163,7 +163,9 @@ class SurfaceHub:
             return f"waiting for the engine ({self.client.error or 'no answer yet'})"
         kernels = self.status.get("kernels") or {}
         if kernels.get("total") and kernels.get("done", 0) < kernels["total"]:
-            return f"compiling kernels {kernels['done']}/{kernels['total']} ({kernels.get('name', '')}), once per machine"
+            return (
+                f"compiling kernels {kernels['done']}/{kernels['total']} ({kernels.get('name', '')}), once per machine"
+            )
         if self.status.get("feed_error"):
             return f"waiting for the feed ({self.status['feed_error']})"
         venues = self.status.get("venues") or []

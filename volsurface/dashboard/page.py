@@ -111,7 +111,7 @@ class DashboardPage:
         self.choices = choices
         self.counts = Counts()
         self.visible, self.reduced_motion = True, False
-        self._system = {"loop": loop, "has_routes": has_routes, "facts": facts}
+        self._system: dict[str, Any] = {"loop": loop, "has_routes": has_routes, "facts": facts}
         self._views: dict[str, list[Any]] = {}
         self._tab_drawn: dict[str, float] = {}
         self._key: tuple[Any, ...] = ()
@@ -127,14 +127,24 @@ class DashboardPage:
 
     def _build_shell(self, who: str) -> None:
         choices = self.choices
-        self.strip = StatusStrip(on_click=lambda cell: self.later(lambda: self._on_strip(cell)), sizing_mode="stretch_width", margin=0)
+        self.strip = StatusStrip(
+            on_click=lambda cell: self.later(lambda: self._on_strip(cell)), sizing_mode="stretch_width", margin=0
+        )
         self.script = PageScript(
-            on_key=lambda key: self.later(lambda: self._on_key(key)), on_browser=self._on_browser, dark=choices.dark, sizing_mode="stretch_width", margin=0
+            on_key=lambda key: self.later(lambda: self._on_key(key)),
+            on_browser=self._on_browser,
+            dark=choices.dark,
+            sizing_mode="stretch_width",
+            margin=0,
         )
         self.coins = ChoiceBar(label="Underlying", margin=(7, 16))
         self.coins.param.watch(lambda event: choices.param.update(underlying=event.new), "value")
         self.tabs = ChoiceBar(
-            items=[[tab, tab, "", ""] for tab in TABS], value=choices.tab, look="tabs", label="Page", margin=(0, 0, 0, 16)
+            items=[[tab, tab, "", ""] for tab in TABS],
+            value=choices.tab,
+            look="tabs",
+            label="Page",
+            margin=(0, 0, 0, 16),
         )
         self.tabs.param.watch(lambda event: choices.param.update(tab=event.new), "value")
         self.expiries = ChoiceBar(label="Expiry", margin=0, sizing_mode="stretch_width", height=32)
@@ -144,7 +154,12 @@ class DashboardPage:
             "font: 15px/1.6 system-ui, sans-serif; color: var(--vs-muted); }"],
         )  # fmt: skip
         self.sidebar = Sidebar(self.hub, choices, self.notify, self.later, who)
-        self.bodies = {tab: pn.Column(sizing_mode="stretch_both", margin=0, visible=False, stylesheets=[":host{gap:8px;min-height:0}"]) for tab in TABS}
+        self.bodies = {
+            tab: pn.Column(
+                sizing_mode="stretch_both", margin=0, visible=False, stylesheets=[":host{gap:8px;min-height:0}"]
+            )
+            for tab in TABS
+        }
         main = pn.Column(
             self.script, self.strip, self.expiries, self.waiting, *self.bodies.values(),
             sizing_mode="stretch_both", margin=0, stylesheets=[MAIN],
@@ -278,11 +293,13 @@ class DashboardPage:
             key = f", key {KEYS[row]}" if row < len(KEYS) else ""
             state = "arbitrage found" if mark == "⚠" else smile.state
             # Whole days: a title that changes with every frame would send every button again.
-            items.append([label, picture.short_labels[row], mark, f"{label}, {picture.days[row]:.0f} days, {state}{key}"])
+            items.append(
+                [label, picture.short_labels[row], mark, f"{label}, {picture.days[row]:.0f} days, {state}{key}"]
+            )
         if items != self.expiries.items:
             self.expiries.items = items
-        row = self.choices.row(picture)
-        value = "" if row is None else picture.labels[row]
+        chosen = self.choices.row(picture)
+        value = "" if chosen is None else picture.labels[chosen]
         if value != self.expiries.value:
             self.expiries.value = value
 
@@ -333,7 +350,11 @@ class DashboardPage:
 
     def _on_expiry(self, event: Any) -> None:
         picture = self.hub.picture(self.choices.underlying)
-        if picture is not None and event.new in picture.labels and picture.labels[self.choices.row(picture) or 0] != event.new:
+        if (
+            picture is not None
+            and event.new in picture.labels
+            and picture.labels[self.choices.row(picture) or 0] != event.new
+        ):
             self.choices.expiry = event.new
 
     def _paint(self) -> None:

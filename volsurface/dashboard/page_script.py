@@ -27,7 +27,9 @@ class PageScript(JSComponent):
     dark = param.Boolean(default=True, doc="Theme that style sheets follow.")
     frozen = param.Boolean(default=False, doc="Draws the frame around a frozen page.")
     announcement = param.String(default="", doc="Sentence for screen readers, spoken at most every 10 s.")
-    toast = param.List(default=[], doc="Number, kind ('error' or 'info') and sentence of the newest message to the user.")
+    toast = param.List(
+        default=[], doc="Number, kind ('error' or 'info') and sentence of the newest message to the user."
+    )
     note = param.String(default="", doc="First-visit note; text between backticks is a command.")
     note_id = param.String(default="", doc="What dismissing remembers: another note shows again.")
 

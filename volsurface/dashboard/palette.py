@@ -83,6 +83,4 @@ def palette(dark: bool) -> Palette:
 
 def css_variables(of: Palette) -> str:
     """Return the colours as CSS custom properties, `--vs-background: ...;`."""
-    return "".join(
-        f"--vs-{name.replace('_', '-')}: {colour};" for name, colour in asdict(of).items() if name != "name"
-    )
+    return "".join(f"--vs-{name.replace('_', '-')}: {colour};" for name, colour in asdict(of).items() if name != "name")

@@ -84,6 +84,7 @@ def page(ensure_services: Callable[[Sequence[str]], Services], argv: Sequence[st
 def open_page(process: Process) -> pn.viewable.Viewable:
     """Return the shell of a new page; its panels follow when the browser has it."""
     document = pn.state.curdoc
+    assert document is not None  # pages are made for a session only
     document.theme = OWN_THEME  # before the page is made: pmui reads it then
     choices = Choices(dark=wants_dark())
     take_link(choices)
@@ -162,7 +163,8 @@ def write_link(choices: Choices) -> None:
     """Keep the link up to date, so that a reload or a copy of it shows the same."""
     wanted = {name: value for name, value in choices.link().items() if value}
     if pn.state.location is not None:
-        pn.state.location.update_query(**wanted, theme="dark" if choices.dark else "default")
+        wanted["theme"] = "dark" if choices.dark else "default"
+        pn.state.location.update_query(**wanted)
 
 
 def who() -> str:
@@ -178,7 +180,9 @@ def has_routes() -> bool:
 def message_page(sentence: str) -> pn.viewable.Viewable:
     """Return a page that says one thing."""
     dark = wants_dark()
-    parts = [escape(part) if i % 2 == 0 else f"<code>{escape(part)}</code>" for i, part in enumerate(sentence.split("`"))]
+    parts = [
+        escape(part) if i % 2 == 0 else f"<code>{escape(part)}</code>" for i, part in enumerate(sentence.split("`"))
+    ]
     text = pn.pane.HTML(
         f"<div role='alert' class='say'>{''.join(parts)}</div>",
         stylesheets=[

@@ -15,7 +15,9 @@ from volsurface.settings import Settings
 
 HEADING = """:host { font: 600 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; letter-spacing: .06em; color: var(--vs-muted);
   margin: 14px 0 6px; } p { margin: 0; }"""
-WORDS = """:host { font: 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; color: var(--vs-muted); } p { margin: 0; }"""
+WORDS = (
+    """:host { font: 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; color: var(--vs-muted); } p { margin: 0; }"""
+)
 THRESHOLDS = {
     "vol_change_bp": "Refit beyond, bp",
     "publish_change_bp": "Publish beyond, bp",
@@ -69,7 +71,9 @@ class Sidebar:
         self._fit_dirty = False
         self._widgets: dict[tuple[str, str], Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._apply = pmui.Button(name="Apply fit settings", disabled=True, on_click=self._on_apply, sizing_mode="stretch_width")
+        self._apply = pmui.Button(
+            name="Apply fit settings", disabled=True, on_click=self._on_apply, sizing_mode="stretch_width"
+        )
         self._revert = pmui.Button(name="Revert", disabled=True, variant="outlined", on_click=self._on_revert, width=90)
         self.panel = pn.Column(*self._build(), sizing_mode="stretch_width", margin=(8, 12))
 
@@ -97,7 +101,13 @@ class Sidebar:
         start, end, step = USEFUL[name]
         kind = pmui.IntSlider if isinstance(parameter, param.Integer) else pmui.FloatSlider
         widget = kind(
-            name=label, value=parameter.default, start=start, end=end, step=step, description=parameter.doc, **_compact()
+            name=label,
+            value=parameter.default,
+            start=start,
+            end=end,
+            step=step,
+            description=parameter.doc,
+            **_compact(),
         )
         self._widgets[section, name] = widget
         if section == "fit":
@@ -109,10 +119,14 @@ class Sidebar:
     def _fit_widget(self, name: str, label: str) -> Any:
         parameter = self.settings.fit.param[name]
         if isinstance(parameter, param.Boolean):
-            widget = pmui.Switch(name=label, value=parameter.default, description=parameter.doc, margin=(4, 0))
+            widget: Any = pmui.Switch(name=label, value=parameter.default, description=parameter.doc, margin=(4, 0))
         elif isinstance(parameter, param.Selector):
             widget = pmui.Select(
-                name=label, options=list(parameter.objects), value=parameter.default, description=parameter.doc, **_compact()
+                name=label,
+                options=list(parameter.objects),
+                value=parameter.default,
+                description=parameter.doc,
+                **_compact(),
             )
         else:
             return self._slider("fit", name, label)
@@ -143,7 +157,9 @@ class Sidebar:
             venues = self._widgets["market", "venues"]
             venues.options = sorted(known | set(venues.options)) if not first else sorted(known)
             for (section, name), widget in self._widgets.items():
-                if (first or after[section][name] != before[section][name]) and not (section == "fit" and self._fit_dirty):
+                if (first or after[section][name] != before[section][name]) and not (
+                    section == "fit" and self._fit_dirty
+                ):
                     self._show(widget, after[section][name])
         finally:
             self._following = False

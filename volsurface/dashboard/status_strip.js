@@ -32,11 +32,13 @@ export function render({model}) {
     let cells;
     try { cells = JSON.parse(model.frame || '[]'); } catch { return; }
     const ids = new Set(cells.map(c => c.id));
-    let changed = false;
+    let changed = false, leftAt = 0, rightAt = 0;
     for (const [id, cell] of known) if (!ids.has(id)) { cell.element.remove(); known.delete(id); changed = true; }
     for (const cell of cells) {
       let mine = known.get(cell.id);
-      if (!mine) { known.set(cell.id, mine = make(cell)); (cell.right ? right : left).append(mine.element); changed = true; }
+      if (!mine) { known.set(cell.id, mine = make(cell)); changed = true; }
+      const side = cell.right ? right : left, at = cell.right ? rightAt++ : leftAt++;
+      if (side.children[at] !== mine.element) side.insertBefore(mine.element, side.children[at] || null);
       const width = (cell.value + cell.note).length;
       if (mine.width !== width) { mine.width = width; changed = true; }
       mine.rank = cell.rank;

@@ -179,7 +179,7 @@ def _machine(hub: SurfaceHub, choices: Choices, state: PageState) -> list[dict[s
     stale = hub.stale_s(choices.underlying) is not None
     status = hub.status
     # In steps of a tenth, so that the strip is not sent again for a millisecond.
-    words = formatting.MISSING if formatting.is_missing(age) else f"{age:.1f} s" if age < 10 else formatting.duration(age)
+    words = f"{age:.1f} s" if age < 10 else formatting.duration(age)
     return [
         _cell("rate", "messages/s", formatting.rate(status.get("messages_per_s")), 8, right=True,
               title="Messages received from all venues, per second"),

@@ -24,7 +24,9 @@ Cell = str | tuple[str, str]
 def table(heads: Sequence[str | tuple[str, str]], rows: Sequence[Sequence[Cell]]) -> str:
     """Return a table; a head may be (text, title), a cell (text, class): "good", "warn", "bad" or "text"."""
     head = "".join(
-        f"<th scope='col'>{escape(h)}</th>" if isinstance(h, str) else f"<th scope='col' title='{escape(h[1])}'>{escape(h[0])}</th>"
+        f"<th scope='col'>{escape(h)}</th>"
+        if isinstance(h, str)
+        else f"<th scope='col' title='{escape(h[1])}'>{escape(h[0])}</th>"
         for h in heads
     )
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)

@@ -5,6 +5,7 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 import panel as pn
+from bokeh.models import BasicTicker
 from panel.viewable import Viewer
 
 from volsurface.dashboard import card
@@ -100,7 +101,7 @@ class SmileView(Viewer):
         bars.update(x1="x", y0=0.0)
         # The same source as the quotes above: a residual can then not belong to another fit than the points.
         figure.renderers["bars"].data_source = self.top.sources["quotes"]
-        figure.state.yaxis[0].ticker.desired_num_ticks = 4
+        figure.state.yaxis[0].ticker = BasicTicker(desired_num_ticks=4)
         figure.hover("bars", TOOLTIPS, mode="vline")
         return figure
 

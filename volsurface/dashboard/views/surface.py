@@ -5,7 +5,8 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.models import BasicTicker, ColorBar, FixedTicker, LinearColorMapper
+from bokeh.models import BasicTicker, FixedTicker, LinearColorMapper
+from bokeh.models.annotations import ColorBar
 from panel.viewable import Viewer
 
 from volsurface.dashboard import card
@@ -29,7 +30,9 @@ class SurfaceView(Viewer):
         self._drawn: tuple[Any, ...] = ()
         self.canvas = SurfaceCanvas(sizing_mode="stretch_both", margin=0)
         self.canvas.param.watch(self._pick, "picked")
-        self.card = card.Card("SURFACE", self.canvas, key='<b class="muted">drag or arrows turn, wheel zooms, 0 resets</b>')
+        self.card = card.Card(
+            "SURFACE", self.canvas, key='<b class="muted">drag or arrows turn, wheel zooms, 0 resets</b>'
+        )
         self.paint(self.choices.palette)
 
     def _pick(self, _event: Any) -> None:
@@ -82,6 +85,7 @@ class SurfaceMapView(Viewer):
         self.choices = choices or Choices()
         self._drawn: Any = None
         self._labels: list[str] = []
+        self._colours = (0.0, 1.0)
         self.figure = self._build()
         self.card = card.Card("VOL MAP, %", pn.pane.Bokeh(self.figure.state, sizing_mode="stretch_both", margin=0))
         self.paint(self.choices.palette)
@@ -143,10 +147,12 @@ class SurfaceMapView(Viewer):
         if not finite.size:
             return
         low, high = float(finite.min()), float(finite.max())
+        shown_low, shown_high = self._colours
         # In steps, as the axes: a colour that changes at every frame says nothing.
-        if low < self.mapper.low or high > self.mapper.high or high - low < 0.7 * (self.mapper.high - self.mapper.low):
+        if low < shown_low or high > shown_high or high - low < 0.7 * (shown_high - shown_low):
             margin = 0.05 * (high - low or 1.0)
-            self.mapper.update(low=low - margin, high=high + margin)
+            self._colours = (low - margin, high + margin)
+            self.mapper.update(low=self._colours[0], high=self._colours[1])
 
     def _label(self, picture: Picture) -> None:
         self._labels = list(picture.labels)

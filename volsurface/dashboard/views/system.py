@@ -50,7 +50,13 @@ class SystemView(Viewer):
             [stage, f"{c['offered']:,}", f"{c['skipped']:,}", f"{c['done']:,}", _share(c["skipped"], c["offered"])]
             for stage, c in ledger.items()
         ]
-        heads = ["stage", "offered", "skipped", "done", ("skipped %", "Work whose result nobody would have seen")]
+        heads: list[str | tuple[str, str]] = [
+            "stage",
+            "offered",
+            "skipped",
+            "done",
+            ("skipped %", "Work whose result nobody would have seen"),
+        ]
         tables.put(self._ledger, tables.table(heads, rows))
         page = tables.table(["quantity", "value"], self._page_rows())
         tables.put(self._page, page + ("" if self.has_routes else ROUTES_MISSING))
@@ -104,7 +110,7 @@ def _plain(name: str, value: Any) -> str:
 
 
 def _ms(value: float | None) -> str:
-    return formatting.MISSING if formatting.is_missing(value) else f"{value:.0f} ms"
+    return f"{value:.0f} ms" if formatting.is_number(value) else formatting.MISSING
 
 
 def _share(part: int, whole: int) -> str:

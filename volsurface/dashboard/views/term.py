@@ -70,7 +70,9 @@ class TermView(Viewer):
         self.choices = choices or Choices()
         self._drawn: Any = None
         self.term = TermFigure({"atm": "circle"}, "ATM vol, %")
-        self.card = card.Card("ATM TERM STRUCTURE", pn.pane.Bokeh(self.term.figure.state, sizing_mode="stretch_both", margin=0))
+        self.card = card.Card(
+            "ATM TERM STRUCTURE", pn.pane.Bokeh(self.term.figure.state, sizing_mode="stretch_both", margin=0)
+        )
         self.paint(self.choices.palette)
 
     def paint(self, palette: Palette) -> None:

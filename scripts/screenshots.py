@@ -1,0 +1,116 @@
+"""Starts the real page, waits until its surface moves, and saves the pictures of the README into docs/images.
+
+    python scripts/screenshots.py [--out docs/images]
+
+Needs the system's Chromium on the PATH and nothing from the network: the market is the simulated one. Exits 1 when a page has a
+console error or asks another host for anything.
+"""
+
+import argparse
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars"
+).split()
+SERVE = (
+    "--address 127.0.0.1 --warm --plugins volsurface.api.routes --unused-session-lifetime 15000 "
+    "--check-unused-sessions 5000 --keep-alive 10000"
+).split()
+# name, width, height, query, tab
+PICTURES = (
+    ("page-dark", 1600, 950, "", "Live"),
+    ("page-light", 1600, 950, "?theme=light", "Live"),
+    ("page-small", 1280, 720, "", "Live"),
+    ("page-fit", 1600, 950, "", "Fit & arbitrage"),
+    ("page-venues", 1600, 950, "", "Venues"),
+    ("page-system", 1600, 950, "", "System"),
+)
+MOST_BYTES = 600_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images", help="folder of the pictures")
+    out = parser.parse_args().out
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        print("no chromium on the PATH; install the package chromium", file=sys.stderr)
+        return 1
+    out.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    with tempfile.TemporaryDirectory() as data:
+        command = [sys.executable, "-m", "panel", "serve", str(ROOT / "app.py"), "--port", str(port), *SERVE]
+        server = subprocess.Popen([*command, "--args", "--data", data], cwd=ROOT)
+        try:
+            wait_until_healthy(port, server)
+            return take_pictures(f"http://127.0.0.1:{port}", chromium, out)
+        finally:
+            server.terminate()
+            server.wait(15)
+
+
+def take_pictures(base: str, chromium: str, out: Path) -> int:
+    faults: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        for name, width, height, query, tab in PICTURES:
+            context = browser.new_context(viewport={"width": width, "height": height})
+            context.add_init_script("localStorage.setItem('vs-note', 'simulated-1')")
+            page = context.new_page()
+            page.on("console", lambda m: faults.append(f"console: {m.text}") if m.type == "error" else None)
+            page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+            page.on("request", lambda r: None if r.url.startswith((base, "data:", "blob:")) else faults.append(r.url))
+            page.goto(f"{base}/app{query}")
+            wait_until_it_moves(page)
+            if tab != "Live":
+                page.get_by_role("tab", name=tab).click()
+                page.wait_for_timeout(2500)  # tables are drawn once a second
+            path = out / f"{name}.png"
+            page.screenshot(path=path)
+            if path.stat().st_size > MOST_BYTES:
+                faults.append(f"{path.name} has {path.stat().st_size} bytes; at most {MOST_BYTES} are wanted")
+            print(f"{path} {path.stat().st_size // 1000} kB")
+            context.close()
+        browser.close()
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0
+
+
+def wait_until_it_moves(page: Page) -> None:
+    """Wait for a surface of which ten further frames have come."""
+    page.wait_for_function("window.__surface && window.__surface.frames > 0", timeout=90_000)
+    page.wait_for_function("n => window.__surface.frames > n + 10", arg=page.evaluate("window.__surface.frames"))
+
+
+def wait_until_healthy(port: int, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/app", timeout=10):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise SystemExit("the page server did not start")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

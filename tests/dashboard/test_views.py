@@ -1,0 +1,203 @@
+"""The views outside a page: what HoloViews must have named, what is sent when, ranges, words, and use in a notebook."""
+
+import json
+
+import numpy as np
+import panel as pn
+import param
+import pytest
+from scripted_market import ScriptedClient
+
+from volsurface.dashboard import choice_bar, choices, page_script, status_strip, surface3d
+from volsurface.dashboard.choices import Choices
+from volsurface.dashboard.figures import Figure, FollowedRange
+from volsurface.dashboard.frame_loop import Counts
+from volsurface.dashboard.hub import SurfaceHub
+from volsurface.dashboard.palette import DARK, LIGHT
+from volsurface.dashboard.status_strip import PageState, cells, venue_chip
+from volsurface.dashboard.surface3d import SurfaceCanvas, encode_frame
+from volsurface.dashboard.views.fit import FitView
+from volsurface.dashboard.views.smile import SmileView
+from volsurface.dashboard.views.surface import SurfaceMapView, SurfaceView
+from volsurface.dashboard.views.system import SystemView
+from volsurface.dashboard.views.term import SkewView, TermView
+from volsurface.dashboard.views.venues import VenuesView
+
+VIEWS = (SmileView, SurfaceView, SurfaceMapView, TermView, SkewView, FitView, VenuesView, SystemView)
+
+
+@pytest.fixture
+async def client() -> ScriptedClient:
+    client = ScriptedClient()
+    client.step()
+    return client
+
+
+@pytest.fixture
+async def hub(client: ScriptedClient) -> SurfaceHub:
+    hub = SurfaceHub(client, client.now_ns)
+    hub.take()
+    return hub
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
+async def test_a_view_stands_alone_in_a_notebook(hub: SurfaceHub, view: type) -> None:
+    made = view(hub, Choices(underlying="BTC"))
+    model = pn.panel(made).get_root()
+    assert model is not None
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
+async def test_a_view_without_a_surface_waits_quietly(view: type) -> None:
+    empty = ScriptedClient()
+    empty.status = {}
+    pn.panel(view(SurfaceHub(empty), Choices())).get_root()
+
+
+async def test_nothing_is_sent_when_nothing_is_new(hub: SurfaceHub, client: ScriptedClient) -> None:
+    view = SmileView(hub, Choices(underlying="BTC"))
+    view.apply()
+    data = view.top.sources["quotes"].data
+    view.apply()
+    assert view.top.sources["quotes"].data is data
+    client.step()
+    view.apply()
+    assert view.top.sources["quotes"].data is not data
+
+
+async def test_residual_bars_read_the_quotes_own_source(hub: SurfaceHub) -> None:
+    view = SmileView(hub, Choices(underlying="BTC"))
+    assert view.bottom.renderers["bars"].data_source is view.top.sources["quotes"]
+    assert view.bottom.state.x_range is view.top.state.x_range
+
+
+async def test_columns_must_be_those_promised(hub: SurfaceHub) -> None:
+    view = SmileView(hub, Choices(underlying="BTC"))
+    with pytest.raises(LookupError, match="fit has columns"):
+        view.top.replace("fit", {"x": np.zeros(1), "vol": np.zeros(1)})
+
+
+def test_a_renamed_column_is_noticed_when_the_figure_is_built() -> None:
+    import holoviews as hv
+
+    figure = Figure({"line": hv.Curve((np.empty(0), np.empty(0)), "x", "fit")})
+    with pytest.raises(LookupError, match="HoloViews reads column 'fit'"):
+        figure.share_source("line", ("line",), {"x": np.empty(0), "y": np.empty(0)})
+
+
+def test_a_range_widens_in_steps_and_leaves_a_zoom_alone() -> None:
+    followed = FollowedRange(padding=0.1)
+    followed.follow(0.0, 10.0)
+    assert (followed.model.start, followed.model.end) == (-1.0, 11.0)
+    followed.follow(0.5, 10.5)
+    assert (followed.model.start, followed.model.end) == (-1.0, 11.0)  # still inside: no move
+    followed.follow(0.0, 12.0)
+    assert followed.model.end == pytest.approx(13.2)
+    followed.follow(5.0, 6.0)
+    assert followed.model.start == pytest.approx(4.9)  # much too loose
+    followed.model.update(start=5.2, end=5.4)  # the user zooms
+    followed.follow(0.0, 100.0)
+    assert (followed.model.start, followed.model.end) == (5.2, 5.4)
+    followed.model.update(start=followed.model.reset_start, end=followed.model.reset_end)  # a double click
+    followed.follow(0.0, 100.0)
+    assert followed.model.end == pytest.approx(110.0)
+    followed.follow(float("nan"), float("nan"))
+    assert followed.model.end == pytest.approx(110.0)
+
+
+async def test_the_frame_of_the_surface_is_header_heights_colours(hub: SurfaceHub) -> None:
+    heights = np.arange(6, dtype="f4").reshape(2, 3)
+    frame = np.frombuffer(encode_frame(heights, 1, (-2.0, 2.0), heights * 2), "<f4")
+    assert frame[:6].tolist() == [2, 3, 1, -2, 2, 1]
+    assert frame[6:12].tolist() == heights.ravel().tolist()
+    assert frame[12:].tolist() == (2 * heights).ravel().tolist()
+    assert np.frombuffer(encode_frame(heights, -1, (-2.0, 2.0)), "<f4").size == 12
+
+
+async def test_a_click_on_a_line_chooses_its_expiry(hub: SurfaceHub) -> None:
+    chosen = Choices(underlying="BTC")
+    view = SurfaceView(hub, chosen)
+    view.apply()
+    for nonsense in ({"row": 99}, {"row": "1"}, {}, "x"):
+        view.canvas._handle_msg(nonsense)
+    assert chosen.expiry == ""
+    view.canvas._handle_msg({"row": 3})
+    assert chosen.expiry == "5DEC26"
+
+
+async def test_figures_take_both_themes(hub: SurfaceHub) -> None:
+    view = TermView(hub, Choices(underlying="BTC"))
+    for palette in (LIGHT, DARK):
+        view.paint(palette)
+        assert view.term.figure.state.background_fill_color == palette.panel
+
+
+def contrast(first: str, second: str) -> float:
+    def luminance(colour: str) -> float:
+        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("palette", [DARK, LIGHT], ids=lambda p: p.name)
+def test_every_word_can_be_read(palette: object) -> None:
+    for ink in ("text", "muted", "accent", "bid", "ask", "good", "warn", "bad"):
+        for paper in ("background", "panel", "raised"):
+            assert contrast(getattr(palette, ink), getattr(palette, paper)) >= 4.5, (ink, paper)
+    assert contrast(palette.on_accent, palette.accent) >= 4.5  # type: ignore[attr-defined]
+
+
+def by_id(hub: SurfaceHub, state: PageState | None = None) -> dict[str, dict[str, str]]:
+    return {cell["id"]: cell for cell in cells(hub, Choices(underlying="BTC"), state or PageState(Counts(12, 3)))}
+
+
+async def test_the_strip_says_it_in_words(hub: SurfaceHub, client: ScriptedClient) -> None:
+    strip = by_id(hub)
+    assert strip["source"]["value"] == "SIMULATED"
+    assert strip["source"]["rank"] == 0
+    assert (strip["arbitrage"]["value"], strip["arbitrage"]["note"]) == ("certified", "0 butterfly, 0 calendar")
+    assert strip["fit"]["note"] == "12/12 inside"
+    assert strip["frames"]["value"] == "12 / 3"
+    tenor = hub.picture("BTC").surface.constant_tenor(30)  # type: ignore[union-attr]
+    assert strip["atm"]["value"] == f"{100 * tenor.atm_vol:.2f}"
+    client.step(violated=2)
+    hub.take()
+    strip = by_id(hub)
+    assert (strip["arbitrage"]["value"], strip["arbitrage"]["note"]) == ("not certified", "1 butterfly, 0 calendar")
+    assert json.loads(json.dumps(cells(hub, Choices(underlying="BTC"), PageState(Counts()))))
+
+
+async def test_a_frozen_page_says_since_when(hub: SurfaceHub) -> None:
+    frozen = by_id(hub, PageState(Counts(), 1_795_219_200_000_000_000, 23))["frozen"]
+    assert frozen["value"] == "FROZEN 00:00:00 UTC"
+    assert "23 frames behind" in frozen["note"]
+
+
+async def test_venue_chips_never_rest_on_colour(client: ScriptedClient) -> None:
+    venue = client.status["venues"][0]
+    assert venue_chip(venue, 10.0)["value"] == "● 12 ms"
+    assert venue_chip({**venue, "age_s": 14.0}, 10.0)["value"] == "◐ stale 14 s"
+    assert venue_chip({**venue, "age_s": None}, 10.0)["value"].startswith("◐ stale")
+    assert venue_chip({**venue, "state": "subscribing"}, 10.0)["value"] == "◐ subscribing"
+    assert venue_chip({**venue, "state": "down"}, 10.0)["value"].startswith("○ down since ")
+
+
+@pytest.mark.parametrize(
+    "component",
+    [choice_bar.ChoiceBar, page_script.PageScript, status_strip.StatusStrip, surface3d.SurfaceCanvas, choices.Choices],
+    ids=lambda c: c.__name__,
+)
+def test_every_parameter_of_ours_is_explained(component: type[param.Parameterized]) -> None:
+    own = [name for name in component.__dict__ if isinstance(component.__dict__[name], param.Parameter)]
+    assert own
+    for name in own:
+        assert component.param[name].doc, name
+
+
+def test_leaf_components_hold_no_children() -> None:
+    for component in (choice_bar.ChoiceBar, page_script.PageScript, status_strip.StatusStrip, SurfaceCanvas):
+        for name in component.param:
+            assert type(component.param[name]).__name__ not in ("Child", "Children"), name
