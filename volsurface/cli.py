@@ -1,5 +1,6 @@
 """The command line: what a user types, handed to the room that does it. No logic lives here."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,8 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 def main() -> None:
     """Run the command line; an error raised on purpose is one sentence on standard error and exit code 1."""
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", "140")  # into a file or pipe a table keeps its full width
     try:
         app()
     except VolSurfaceError as error:
@@ -34,11 +37,6 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)
-
-
-def _console() -> Console:
-    """Standard output; into a file or pipe a table keeps its full width."""
-    return Console(width=None if sys.stdout.isatty() else 140)
 
 
 def _version(shown: bool) -> None:
@@ -109,7 +107,7 @@ def warm() -> None:
     """Compile the kernels into the on-disk cache, so that the first page does not wait for them."""
     from volsurface.commands.reports import warm_with_progress
 
-    warm_with_progress(_console())
+    warm_with_progress(Console())
 
 
 @app.command(epilog="Examples: `volsurface doctor` · `volsurface doctor --venues deribit`")
@@ -124,7 +122,7 @@ def doctor(
     """Say what is installed, writable and reachable, and whether the kernel cache is warm."""
     from volsurface.commands.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(_console(), data, venues or [], venue_url or [], seconds))
+    raise typer.Exit(run_doctor(Console(), data, venues or [], venue_url or [], seconds))
 
 
 @app.command(
@@ -141,7 +139,7 @@ def fit(
     """Fit every snapshot of chain files; print a table of them, or JSON."""
     from volsurface.commands.reports import print_fits
 
-    raise typer.Exit(print_fits(_console(), chains, as_json, at, underlying, settings, smiles))
+    raise typer.Exit(print_fits(Console(), chains, as_json, at, underlying, settings, smiles))
 
 
 @app.command(
@@ -151,7 +149,7 @@ def verify(surface: Annotated[str, typer.Argument(help="Surface JSON, or - for s
     """Check fitted surfaces in exact arithmetic; exit code 1, and the place, when one has arbitrage."""
     from volsurface.commands.reports import verify_json
 
-    raise typer.Exit(verify_json(_console(), surface))
+    raise typer.Exit(verify_json(Console(), surface))
 
 
 @app.command(epilog="Example: `volsurface simulate --rate 5000` prints the --venue-url for `volsurface serve`")
