@@ -21,6 +21,7 @@ from volsurface.dashboard.figures import OWN_THEME
 from volsurface.dashboard.frame_loop import FrameLoop
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.page import TITLE, DashboardPage, head_style
+from volsurface.dashboard.views.smile import SmileView
 from volsurface.engine.client import LiveClient
 from volsurface.errors import VolSurfaceError
 
@@ -54,6 +55,8 @@ class Process:
         self.facts = facts or {}
         # One page is built at a time: five at once would stall everybody's frames for seconds.
         self.joining = asyncio.Semaphore(1)
+        # The first figure of a process costs HoloViews half a second; better before anybody watches (`--warm`).
+        SmileView(hub)
 
 
 _process: Process | None = None

@@ -10,8 +10,8 @@ STYLE = """
 table { border-collapse: collapse; font: 13px/1.3 system-ui, "Segoe UI", Roboto, sans-serif; color: var(--vs-text, inherit);
   font-variant-numeric: tabular-nums; margin: 0 10px 10px; }
 th { position: sticky; top: 0; background: var(--vs-panel, inherit); color: var(--vs-muted, inherit); font-weight: 600; text-align: right;
-  padding: 5px 9px; border-bottom: 1px solid var(--vs-line, #8886); white-space: nowrap; }
-td { text-align: right; padding: 4px 9px; border-bottom: 1px solid var(--vs-grid, #8883); white-space: nowrap; }
+  padding: 5px 7px; border-bottom: 1px solid var(--vs-line, #8886); white-space: nowrap; }
+td { text-align: right; padding: 4px 7px; border-bottom: 1px solid var(--vs-grid, #8883); white-space: nowrap; }
 th:first-child, td:first-child, .text { text-align: left; }
 tr:hover td { background: var(--vs-raised, #8881); }
 .good { color: var(--vs-good, inherit); } .warn { color: var(--vs-warn, inherit); } .bad { color: var(--vs-bad, inherit); }

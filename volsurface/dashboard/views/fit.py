@@ -86,7 +86,7 @@ def fit_table(picture: Picture) -> str:
                 str(smile.n_rejected),
                 formatting.price(smile.forward),
                 smile.forward_source,
-                *(f"{value:.5g}".replace("-", "−") for value in smile.parameters),
+                *(f"{value:.4g}".replace("-", "−") for value in smile.parameters),
             ]
         )
     return tables.table([*HEADS, *names], rows)

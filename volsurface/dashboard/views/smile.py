@@ -66,7 +66,7 @@ class SmileView(Viewer):
             {
                 "violations": hv.Rectangles((no, no, no, no), ["x0", "y0", "x1", "y1"]).opts(alpha=0.22, line_width=0),
                 "spread": hv.Segments((no, no, no, no), ["x", "bid", "x1", "ask"]).opts(alpha=0.45, line_width=1),
-                "rejected": hv.Points((no, no), ["x", "y"]).opts(marker="x", size=5, alpha=0.6),
+                "rejected": hv.Points((no, no), ["x", "y"]).opts(marker="x", size=7, alpha=0.9),
                 "bid": hv.Points((no, no), ["x", "bid"]).opts(marker="triangle", size=6),
                 "ask": hv.Points((no, no), ["x", "ask"]).opts(marker="inverted_triangle", size=6),
                 "mid": hv.Points((no, no), ["x", "mid"]).opts(marker="circle", size=3),

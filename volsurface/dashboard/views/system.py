@@ -11,6 +11,8 @@ from volsurface.dashboard.frame_loop import FrameLoop
 from volsurface.dashboard.hub import SurfaceHub
 
 SERVE_COMMAND = "panel serve app.py --address 127.0.0.1 --warm --plugins volsurface.api.routes"
+GRID = """:host { display: grid !important; gap: 8px; min-height: 0; grid-template: minmax(0, 1fr) minmax(0, 1fr) / minmax(0, 1fr) minmax(0, 1fr); }
+@media (max-width: 900px) { :host { grid-template: none / minmax(0, 1fr); grid-auto-rows: 340px; overflow-y: auto !important; } }"""
 ROUTES_MISSING = (
     "<p class='warn'>The routes /healthz and /metrics are missing: this server was started without their plugin. "
     f"Start it with <code>volsurface serve</code> or <code>{SERVE_COMMAND}</code></p>"
@@ -34,10 +36,11 @@ class SystemView(Viewer):
         self.loop = loop
         self.has_routes = has_routes
         self.facts = facts or {}
-        self._engine, self._ledger, self._page = tables.pane(), tables.pane(), tables.pane()
+        self._engine, self._ledger, self._history, self._page = (tables.pane() for _ in range(4))
         self.cards = [
             card.Card("ENGINE", self._engine),
             card.Card("WORK DONE AND SKIPPED", self._ledger),
+            card.Card("HISTORIAN", self._history),
             card.Card("THIS PAGE SERVER", self._page),
         ]
 
@@ -58,6 +61,7 @@ class SystemView(Viewer):
             ("skipped %", "Work whose result nobody would have seen"),
         ]
         tables.put(self._ledger, tables.table(heads, rows))
+        tables.put(self._history, tables.table(["quantity", "value"], historian_rows(status.get("historian"))))
         page = tables.table(["quantity", "value"], self._page_rows())
         tables.put(self._page, page + ("" if self.has_routes else ROUTES_MISSING))
 
@@ -74,14 +78,14 @@ class SystemView(Viewer):
 
     def __panel__(self) -> pn.viewable.Viewable:
         self.apply()
-        return pn.Row(*(c.panel for c in self.cards), sizing_mode="stretch_both", margin=0, styles={"gap": "8px"})
+        return pn.Column(*(c.panel for c in self.cards), sizing_mode="stretch_both", margin=0, stylesheets=[GRID])
 
 
 def engine_rows(status: dict[str, Any]) -> list[list[tables.Cell]]:
     """Return what the engine says of itself, as rows of name and value."""
     kernels, latency = status.get("kernels") or {}, status.get("latency_ms") or {}
-    historian = status.get("historian")
-    rows: list[list[tables.Cell]] = [
+    compiling = kernels.get("done", 0) < kernels.get("total", 0)
+    return [
         ["run", str(status.get("run", formatting.MISSING))],
         ["source", str(status.get("source", formatting.MISSING))],
         ["market time", formatting.utc_time(status.get("market_time_ns"))],
@@ -93,17 +97,26 @@ def engine_rows(status: dict[str, Any]) -> list[list[tables.Cell]]:
         ["fit", f"{formatting.basis_points(status.get('fit_ms'))} ms"],
         ["surfaces published", formatting.rate(status.get("published"))],
         ["tick to surface, p50 / p99", f"{_ms(latency.get('p50'))} / {_ms(latency.get('p99'))}"],
-        ["kernels compiled", f"{kernels.get('done', formatting.MISSING)} / {kernels.get('total', formatting.MISSING)}"],
+        ["kernels", f"compiling {kernels['done']} / {kernels['total']}" if compiling else "ready"],
         ["events lost", formatting.rate(status.get("dropped_events"))],
     ]
+
+
+def historian_rows(historian: dict[str, Any] | None) -> list[list[tables.Cell]]:
+    """Return what the historian says of itself; names of other services' facts are left out."""
     if historian is None:
-        rows.append(["historian", "not running or history is off"])
-    else:
-        rows += [[f"historian: {name.replace('_', ' ')}", _plain(name, value)] for name, value in historian.items()]
-    return rows
+        return [["historian", ("not running, or history is off", "warn")]]
+    known = ("pid", "run", "source", "folder")
+    return [
+        [name.removesuffix("_ns").replace("_", " "), _plain(name, value)]
+        for name, value in historian.items()
+        if name not in known
+    ]
 
 
 def _plain(name: str, value: Any) -> str:
+    if value is None:
+        return "none"
     if name.endswith("_ns") and isinstance(value, int):
         return formatting.utc_time(value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
