@@ -239,7 +239,7 @@ def test_the_badge_says_replay_and_leaves_with_a_live_source(page: Page, server:
 def test_loading_says_what_it_waits_for(open_page: OpenPage, server: Server) -> None:
     server.script(surfaces={})
     page, _ = open_page(drawn=False)
-    expect(page.get_by_text("waiting for the first surface: deribit 920/920 instruments")).to_be_visible()
+    expect(page.get_by_text("waiting for the first surface: deribit 920 channels of 920 instruments")).to_be_visible()
     server.script("set_status", kernels={"done": 3, "total": 7, "name": "implied_vols"})
     expect(page.get_by_text("compiling kernels 3/7 (implied_vols)")).to_be_visible()
     server.script(connected=False, error="no socket yet")

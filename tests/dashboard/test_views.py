@@ -6,6 +6,9 @@ import numpy as np
 import panel as pn
 import param
 import pytest
+from bokeh.document import Document
+from bokeh.io.doc import patch_curdoc
+from panel.io.state import set_curdoc
 from scripted_market import ScriptedClient
 
 from volsurface.dashboard import choice_bar, choices, page_script, status_strip, surface3d
@@ -201,3 +204,10 @@ def test_leaf_components_hold_no_children() -> None:
     for component in (choice_bar.ChoiceBar, page_script.PageScript, status_strip.StatusStrip, SurfaceCanvas):
         for name in component.param:
             assert type(component.param[name]).__name__ not in ("Child", "Children"), name
+
+
+async def test_a_figure_leaves_no_hook_in_the_pages_document(hub: SurfaceHub) -> None:
+    document = Document()
+    with set_curdoc(document), patch_curdoc(document):
+        SmileView(hub, Choices(underlying="BTC"))
+    assert not document.session_destroyed_callbacks

@@ -40,6 +40,9 @@ class Figure:
             responsive=True, toolbar=None, show_legend=False, framewise=False, axiswise=True, **options
         )
         plot = hv.renderer("bokeh").get_plot(overlay)
+        # We keep the figure and let the plot go. It has hooked into the page's document, and would take its hook out while
+        # Panel walks over the hooks of a session that ends, which breaks the rest of that clean-up.
+        plot.document = None
         self.state: BokehFigure = plot.state
         handles = {name: sub.handles for name, sub in zip(elements, plot.subplots.values(), strict=True)}
         self.renderers: dict[str, GlyphRenderer] = {

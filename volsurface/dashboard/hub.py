@@ -172,7 +172,9 @@ class SurfaceHub:
         if not venues:
             return "waiting for the venues to answer"
         words = ", ".join(
-            f"{v['name']} {v['subscribed']}/{v['listed']} instruments" if v["listed"] else f"{v['name']} {v['state']}"
+            f"{v['name']} {v['subscribed']} channels of {v['listed']} instruments"
+            if v["listed"]
+            else f"{v['name']} {v['state']}"
             for v in venues
         )
         return f"waiting for the first surface: {words}"

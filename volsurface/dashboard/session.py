@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import holoviews as hv
 import panel as pn
 import panel_material_ui as pmui
+from bokeh.document import Document
 from bokeh.settings import settings as bokeh_settings
 from panel.io.state import set_curdoc
 
@@ -55,8 +56,10 @@ class Process:
         self.facts = facts or {}
         # One page is built at a time: five at once would stall everybody's frames for seconds.
         self.joining = asyncio.Semaphore(1)
-        # The first figure of a process costs HoloViews half a second; better before anybody watches (`--warm`).
-        SmileView(hub)
+        # The first figure of a process costs HoloViews half a second; better before anybody watches (`--warm`). In a
+        # document of its own: HoloViews would leave callbacks in the session's that break Panel's end of the warm-up.
+        with set_curdoc(Document()):
+            SmileView(hub)
 
 
 _process: Process | None = None
@@ -81,6 +84,10 @@ def page(ensure_services: Callable[[Sequence[str]], Services], argv: Sequence[st
             return message_page(f"The services cannot start: {error}")
         facts = {"data folder": str(services.data_folder), "run folder": str(services.run_folder)}
         _process = Process(SurfaceHub(LiveClient(services.run_folder)), facts)
+    if current_request() is None:
+        # The server warms itself up and nobody will look. Not a whole page: Panel ends this session by walking a set of
+        # callbacks, and a page's end adds one to it, which in one start of three ended the server.
+        return pn.pane.HTML("")
     return open_page(_process)
 
 
@@ -116,8 +123,7 @@ def open_page(process: Process) -> pn.viewable.Viewable:
         _joins.add(task)
         task.add_done_callback(_joined)
 
-    if current_request() is not None:  # else the server warms itself up, and nobody will look at this page
-        pn.state.onload(loaded)
+    pn.state.onload(loaded)
     return page.shell
 
 

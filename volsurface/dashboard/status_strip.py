@@ -160,7 +160,7 @@ def venue_chip(venue: dict[str, Any], stale_s: float) -> dict[str, Any]:
     """Return a venue's chip: sign, colour and words say the same thing."""
     name, age, lag = venue["name"], venue["age_s"], venue["lag_ms"]
     title = (
-        f"{venue['subscribed']}/{venue['listed']} instruments, {formatting.rate(venue['messages_per_s'])} messages/s, "
+        f"{venue['subscribed']} channels of {venue['listed']} instruments, {formatting.rate(venue['messages_per_s'])} messages/s, "
         f"last message {formatting.utc_time(venue['last_receive_ns'])}"
     )
     if venue["state"] == "down":

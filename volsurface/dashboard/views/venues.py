@@ -20,7 +20,8 @@ HEADS: list[str | tuple[str, str]] = [
     ("rejected", "Frames that could not be read"),
     ("gaps", "Books dropped and asked for again because an update was missing"),
     "reconnects",
-    ("subscribed", "Instruments subscribed, of those listed"),
+    ("channels", "Subscriptions: one or more per instrument"),
+    ("instruments", "Options listed that are followed"),
     "last message",
 ]
 
@@ -41,7 +42,13 @@ class VenuesView(Viewer):
         limit = float(self.hub.setting("thresholds", "stale_s", 10.0))
         tables.put(self._table, tables.table(HEADS, [_row(venue, limit) for venue in venues]))
         kinds = [event for event in reversed(self.hub.events) if event["kind"] != "published"][:60]
-        tables.put(self._events, tables.table(["time (UTC)", "kind", "severity", "what"], [_event(e) for e in kinds]))
+        rows = [_event(event) for event in kinds]
+        html = (
+            tables.table(["time (UTC)", "kind", "severity", "what"], rows)
+            if rows
+            else "<p>none since this page server started</p>"
+        )
+        tables.put(self._events, html)
 
     def __panel__(self) -> pn.viewable.Viewable:
         self.apply()
@@ -63,7 +70,8 @@ def _row(venue: dict[str, Any], stale_s: float) -> list[tables.Cell]:
         f"{venue['rejected']:,}",
         f"{venue['gaps']:,}",
         f"{venue['reconnects']:,}",
-        f"{venue['subscribed']:,} / {venue['listed']:,}",
+        f"{venue['subscribed']:,}",
+        f"{venue['listed']:,}",
         formatting.utc_time(venue["last_receive_ns"]),
     ]
 
