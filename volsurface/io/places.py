@@ -13,7 +13,12 @@ from typing import Any
 
 from volsurface.errors import ServiceError
 
-FEED_SOCKET, ENGINE_SOCKET, SERVICES_FILE, HISTORIAN_FILE = "feed.sock", "engine.sock", "services.json", "historian.json"
+FEED_SOCKET, ENGINE_SOCKET, SERVICES_FILE, HISTORIAN_FILE = (
+    "feed.sock",
+    "engine.sock",
+    "services.json",
+    "historian.json",
+)
 
 
 def data_folder(option: str | Path | None = None) -> Path:

@@ -60,7 +60,7 @@ def screen_prices(
     checks = (
         (BAD_TIME, ~(years >= max(min_years, 0.0)) | (years <= 0.0)),
         (NO_FORWARD, np.isnan(k)),
-        (VENUE_EXCLUDED, np.isin(chain.venue, list(excluded_venues)) if excluded_venues else False),
+        (VENUE_EXCLUDED, _is_one_of(chain.venue, excluded_venues)),
         (IN_THE_MONEY, np.where(k >= 0.0, chain.right < 0, chain.right > 0)),
         (NO_BID, ~has_bid),
         (NO_ASK, ~has_ask),
@@ -120,6 +120,11 @@ def _stale(quote_time_ns: np.ndarray, place: np.ndarray, stale_after_s: float) -
         return np.zeros(quote_time_ns.size, bool)
     age_s = (quote_time_ns.max() - quote_time_ns) / NS_PER_S
     return age_s > group_medians(age_s, place, int(place.max()) + 1)[place] + stale_after_s
+
+
+def _is_one_of(venue: np.ndarray, names: Collection[str]) -> np.ndarray:
+    """Which quotes are of a venue in `names`; with no names, as nearly always, nothing is compared."""
+    return np.isin(venue, list(names)) if names else np.zeros(venue.size, bool)
 
 
 def _first(checks: tuple[tuple[int, np.ndarray], ...], n: int) -> np.ndarray:
