@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,18 @@ async def test_the_history_answers_in_another_process(server: Server, client: Li
         return eval(done.stdout) if done.returncode == 0 else [0]
 
     await server.until(lambda: all(counts()), 60, "rows in the history")
+
+
+async def test_the_readme_s_duckdb_example_answers(server: Server, client: LiveClient) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    example = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)[1].rstrip().replace("\ndb.sql", "\nanswer = db.sql")
+    done = subprocess.run(
+        [sys.executable, "-c", example + "\nprint(len(answer.fetchall()))"],
+        capture_output=True,
+        text=True,
+        cwd=server.data,
+    )
+    assert done.stdout.strip() == "12", done.stderr
 
 
 async def test_the_notebook_opens_the_running_surface_and_its_history(server: Server, client: LiveClient) -> None:

@@ -222,3 +222,11 @@ def bench_pipeline(
     from volsurface.bench import pipeline
 
     raise typer.Exit(pipeline.main(rate, seconds, browser, as_json))
+
+
+@bench.command("start")
+def bench_start(as_json: JSON = False) -> None:
+    """From the first command to a moving surface in the browser, with a warm and a cold kernel cache."""
+    from volsurface.bench import start
+
+    raise typer.Exit(start.main(as_json))

@@ -7,6 +7,7 @@ the engine then watches every publication, and the operating system says what ea
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -159,12 +160,8 @@ def _page(port: int, browser: bool, server: "subprocess.Popen[bytes]") -> Iterat
     if not browser:
         yield lambda: None
         return
-    import shutil
-
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        raise ServiceError("no chromium on the PATH; install it or measure with --no-browser")
-    _wait_for_page(port, server)
+    path = chromium()
+    wait_for_page(port, server)
     with tempfile.TemporaryDirectory(prefix="vschrome") as profile:
         url = f"http://127.0.0.1:{port}/app"
         chrome = subprocess.Popen(
@@ -179,7 +176,16 @@ def _page(port: int, browser: bool, server: "subprocess.Popen[bytes]") -> Iterat
             chrome.wait(10)
 
 
-def _wait_for_page(port: int, server: "subprocess.Popen[bytes]") -> None:
+def chromium() -> str:
+    """Return the system's Chromium; raises ServiceError when there is none."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        raise ServiceError("no chromium on the PATH; install it or measure with --no-browser")
+    return path
+
+
+def wait_for_page(port: int, server: "subprocess.Popen[bytes]") -> None:
+    """Wait until the page answers; raises ServiceError when the server ends or takes too long."""
     end = time.perf_counter() + START_WITHIN_S
     while time.perf_counter() < end:
         if server.poll() is not None:
