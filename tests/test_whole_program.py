@@ -20,6 +20,7 @@ from volsurface.commands.serve import app_file, panel_command
 from volsurface.engine.client import LiveClient
 from volsurface.engine.launch import FLAGS
 from volsurface.engine.supervisor import free_port
+from volsurface.errors import SettingsError
 from volsurface.io.places import SERVICES_FILE, read_json, run_folder
 
 SERVICES = {"simulator", "feed", "engine", "historian"}
@@ -115,11 +116,12 @@ async def moves(server: Server, client: LiveClient, seconds: float = BACK_S) -> 
 async def test_surfaces_of_both_coins_move(server: Server, client: LiveClient) -> None:
     before = {name: publication.surface_id for name, publication in client.surfaces.items()}
     await moves(server, client)
+    # The index comes once a second, so the first surfaces may be earlier.
+    await server.until(lambda: all(p.spot > 0 for p in client.surfaces.values()), 10, "the spot index")
     for name, publication in client.surfaces.items():
         assert publication.surface_id > before[name]
         assert 9 <= len(publication.surface.smiles) <= 14
         assert publication.quotes.used.sum() > 200
-        assert publication.spot > 0
         for smile in publication.surface.smiles:
             assert 0.1 < smile.atm_vol < 3.0
     assert client.status["source"] == "simulated"
@@ -130,8 +132,15 @@ async def test_a_setting_is_taken_by_the_engine_and_a_wrong_one_refused(server: 
     version = await client.change_settings({"fit": {"min_quotes": 8}}, "test")
     await server.until(lambda: client.settings_version == version, 5, "the new settings")
     assert client.settings["fit"]["min_quotes"] == 8
-    with pytest.raises(Exception, match="from 3 to 40"):
-        await client.change_settings({"fit": {"min_quotes": 99}}, "test")
+    for values, words in (
+        ({"fit": {"min_quotes": 99}}, "from 3 to 40"),
+        ({"market": {"rate": 7.0}}, "market.rate can only be set when the server starts"),
+        ({"market": {"venues": ["okx"]}}, "unknown venue 'okx'"),
+        ({"fit": 3}, "tables of values"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            await client.change_settings(values, "test")
+    assert client.settings["fit"]["min_quotes"] == 8
 
 
 async def test_the_history_answers_in_another_process(server: Server, client: LiveClient) -> None:

@@ -19,14 +19,14 @@ from volsurface.engine.service import run_service
 from volsurface.engine.slots import SlotTable
 from volsurface.engine.step import Ledger, StepResult, UnderlyingState
 from volsurface.engine.warm import compile_kernels
-from volsurface.errors import SettingsError, TransportError
+from volsurface.errors import SettingsError, TransportError, unknown_name
 from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, HISTORIAN_FILE, read_json, write_json
 from volsurface.io.publication import Publication
 from volsurface.io.transport.puller import Batch, FeedPuller
 from volsurface.io.transport.unix import UnixChannel, UnixServer
 from volsurface.io.transport.wire import CONTROL, SLOTS, decode_map, encode_map
 from volsurface.market.quote import EVENT_KINDS, SEVERITIES, VENUE_STATES
-from volsurface.settings import Settings
+from volsurface.settings import Settings, setting_names
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ NICE = 5  # below the feed, above the historian: a heartbeat never waits for a f
 STATUS_EVERY_S = 0.5
 RETRY_S = 0.2  # pause after a pull that failed
 SETTINGS_FILE = "engine-settings.json"
+AT_START = {"market": set(setting_names("market")) - {"venues"}, "history": set(setting_names("history"))}
 LATENCIES_KEPT = 600  # publications whose latency figures are shown
 
 
@@ -75,6 +76,7 @@ class Engine:
         who = str(request.get("who", "unknown"))
         values = request.get("settings", {})
         try:
+            self._check_change(values)
             version = self.settings.update(values, "settings")
         except SettingsError as error:
             return encode_map({"error": str(error)})
@@ -91,6 +93,21 @@ class Engine:
         )
         log.info("settings version %d by %s: %s", version, who, values)
         return encode_map({"version": version})
+
+    def _check_change(self, values: Any) -> None:
+        """Refuse what a running engine could only take without doing it."""
+        if not isinstance(values, dict) or not all(isinstance(entries, dict) for entries in values.values()):
+            raise SettingsError(f"settings must be tables of values by section, found {values!r}")
+        for section, names in AT_START.items():
+            for name in values.get(section, ()):
+                if name in names:
+                    raise SettingsError(
+                        f"{section}.{name} can only be set when the server starts, with a flag or in a file"
+                    )
+        known = {record["name"].decode() for record in self._puller.venues}
+        for name in values.get("market", {}).get("venues", ()):
+            if name not in known:
+                raise SettingsError(unknown_name("venue", str(name), known or {"none is connected"}))
 
     def _publish_settings(self) -> None:
         body = {"version": self.settings.version, "values": self.settings.values()}
