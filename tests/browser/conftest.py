@@ -115,7 +115,8 @@ def server(chromium: str) -> Iterator[Server]:
     assert not ours, output
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: Playwright keeps an event loop running while it is open, and asyncio tests could not run.
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
