@@ -71,3 +71,8 @@ def test_before_the_first_expiry_g_stays_positive():
     k = np.linspace(-3, 3, 601)
     for share in (0.01, 0.3, 0.9):
         assert svi.butterfly_function((share * a, share * b, rho, m, sigma), k).min() >= 0
+
+
+def test_after_the_last_expiry_the_smile_is_svi_with_a_larger_a():
+    place = interpolation.locate(NODES, 1.0)
+    assert svi.total_variance(place.lifted_parameters, K) == pytest.approx(place.total_variance(K), rel=1e-14)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from made_chains import NOW_NS, SMILES, made_smile
 
+from volsurface.surface import price_mixing
 from volsurface.surface.certificate import Certificate, Verdict
 from volsurface.surface.instants import to_iso
 from volsurface.surface.surface import Surface
@@ -98,11 +99,75 @@ def test_vol_at_and_between_expiries():
     years = whole.years(middle)
     forward = math.sqrt(one.forward * two.forward)
     w = 0.5 * (one.total_variance(0.05) + two.total_variance(0.05))
-    assert whole.vol(forward * math.exp(0.05), middle) == pytest.approx(math.sqrt(w / years), rel=1e-9)
+    strike = forward * math.exp(0.05)
+    assert whole.vol(strike, middle, method="linear_variance") == pytest.approx(math.sqrt(w / years), rel=1e-9)
+    mixed = price_mixing.mix(one, two, years).total_variance(0.05)
+    assert whole.vol(strike, middle) == pytest.approx(math.sqrt(mixed / years), rel=1e-9)
+    with pytest.raises(ValueError, match="method is one of price_mixing, linear_variance, found 'cubic'"):
+        whole.vol(strike, middle, method="cubic")
     when = datetime.fromtimestamp(middle / 1e9, UTC)
     assert whole.vol(90_000.0, when) == pytest.approx(whole.vol(90_000.0, middle), rel=1e-6)
     with pytest.raises(ValueError, match="must be positive"):
         whole.vol(90_000.0, NOW_NS - 1)
+
+
+def quoted(low, high, **fields):
+    smiles = tuple(
+        made_smile(parameters, days, forward, quoted_k=(low * (i + 1), high * (i + 1)))
+        for i, (days, forward, parameters) in enumerate(SMILES)
+    )
+    return surface(smiles=smiles, certificate=Certificate.of((OK, OK, OK), (OK, OK)), **fields)
+
+
+def test_each_region_is_told():
+    whole = quoted(-0.1, 0.1)
+    one, two = whole.smiles[:2]
+    at = [one.forward * math.exp(k) for k in (0.0, 0.15, -0.15)]
+    node = whole.region(np.array(at), one.expiry_ns)
+    assert node.inside_quotes.tolist() == [True, False, False]
+    assert node.extrapolated_strike.tolist() == [False, True, True]
+    assert (node.between_nodes, node.extrapolated_time, node.proved) == (False, False, True)
+    assert whole.region(two.forward * math.exp(0.15), two.expiry_ns).inside_quotes
+
+    # between two expiries a strike is quoted where both quote it
+    middle = (one.expiry_ns + two.expiry_ns) // 2
+    between = whole.region(np.array(at), middle)
+    assert between.inside_quotes.tolist() == [True, False, False]
+    assert between.between_nodes and between.proved
+    assert not whole.region(at[0], middle, method="linear_variance").proved
+
+    early = whole.region(at[0], (NOW_NS + one.expiry_ns) // 2)
+    late = whole.region(at[0], whole.smiles[-1].expiry_ns + 40 * 86400 * 10**9)
+    for each in (early, late):
+        assert each.extrapolated_time and each.proved and not each.between_nodes
+        assert not each.inside_quotes
+    uncertified = replace(whole, certificate=surface().certificate)
+    assert not uncertified.region(at[0], middle).proved
+
+
+def test_a_smile_that_does_not_know_its_quotes_claims_nothing():
+    region = surface().region(100_000.0, surface().smiles[0].expiry_ns)
+    assert not region.inside_quotes
+    assert not region.extrapolated_strike
+
+
+def test_the_quoted_strikes_travel():
+    before = quoted(-0.1, 1 / 3)
+    assert Surface.from_dict(json.loads(json.dumps(before.to_dict()))) == before
+    record = before.to_dict()
+    del record["smiles"][0]["quoted_k"]  # written by an earlier version
+    assert Surface.from_dict(record).smiles[0].quoted_k is None
+
+
+def test_forward_vol_is_that_of_the_variance_gained():
+    whole = surface()
+    one, two = whole.smiles[:2]
+    gained = two.total_variance(0.0) - one.total_variance(0.0)
+    assert whole.forward_vol(one.expiry_ns, two.expiry_ns) == pytest.approx(math.sqrt(gained / (two.years - one.years)))
+    assert whole.forward_vol(NOW_NS, two.expiry_ns) == pytest.approx(two.atm_vol)
+    assert whole.forward_vol(one.expiry_ns, two.expiry_ns, 0.1) != whole.forward_vol(one.expiry_ns, two.expiry_ns)
+    with pytest.raises(ValueError, match="0 <= early < late"):
+        whole.forward_vol(two.expiry_ns, one.expiry_ns)
 
 
 def test_constant_tenor_at_an_expiry_is_that_expiry():

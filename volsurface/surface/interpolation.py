@@ -1,9 +1,9 @@
 """Total variance between and beyond the expiries of a surface, at fixed log-moneyness.
 
-Between two expiries w is linear in time at fixed k: free of calendar arbitrage exactly; free of butterflies in every case
-tried but not by a theorem, so what lies between nodes is for display. Before the first expiry w = (T/T1) w1, which keeps
-g >= 0: g(lambda w) is concave in lambda and non-negative at 0 and 1. After the last one w grows by a constant that keeps
-the ATM vol.
+Here, between two expiries, w is linear in time at fixed k: free of calendar arbitrage exactly; free of butterflies in every
+case tried but not by a theorem, so it is for display; `price_mixing` is what is proved. Before the first expiry
+w = (T/T1) w1, which keeps g >= 0: g(lambda w) is concave in lambda and non-negative at 0 and 1. After the last one w grows by
+a constant that keeps the ATM vol; that smile is SVI with a larger a, and is certified each time it is asked for.
 """
 
 import math
@@ -37,6 +37,12 @@ class Place(NamedTuple):
         return Derivatives(
             x * one.w + y * two.w + self.lift, x * one.slope + y * two.slope, x * one.bend + y * two.bend
         )
+
+    @property
+    def lifted_parameters(self) -> tuple[float, ...]:
+        """Return the raw SVI parameters of a place after the last expiry."""
+        a, *rest = self.first.parameters
+        return (a + self.lift, *rest)
 
     def total_variance(self, k: Numbers) -> Numbers:
         """Return w at log-moneyness k."""

@@ -1,4 +1,5 @@
-"""The numbers a trader reads off one smile: ATM vol, skew, curvature, strikes at a delta, risk reversal and butterfly.
+"""The numbers a trader reads off one smile: ATM vol, skew, curvature, strikes at a delta, risk reversal and butterfly; the
+probability it gives to ranges of strikes; the vol between two times.
 
 A smile is given here as a function k -> (w, w', w''), so that a fitted smile and one interpolated in time share the code.
 ATM is at the forward (k = 0). Deltas are Black forward deltas N(d+), the convention of Deribit's own Greeks; not the
@@ -37,6 +38,21 @@ class TenorMetrics:
     bf25: float
     rr10: float
     bf10: float
+
+
+@dataclass(frozen=True, slots=True)
+class DensityShares:
+    """Risk-neutral probability (1 is all of it; negative somewhere when the smile has butterflies).
+
+    plotted: within the range asked for. below, above: on either side of it. extrapolated_below, extrapolated_above: beyond
+    the quoted strikes, whatever the range; NaN when these are not known.
+    """
+
+    plotted: float
+    below: float
+    above: float
+    extrapolated_below: float
+    extrapolated_above: float
 
 
 def atm_vol(variance: Variance, years: float) -> float:
@@ -131,3 +147,35 @@ def tenor_metrics(variance: Variance, years: float, region: str) -> TenorMetrics
         put = vol_at(variance, years, k_at_delta(variance, delta, PUT))
         wings += [call - put, 0.5 * (call + put) - middle]
     return TenorMetrics(years * 365.0, years, region, middle, skew(variance, years), curvature(variance, years), *wings)
+
+
+def probability_below(variance: Variance, k: float) -> float:
+    """Return the risk-neutral probability that the price ends below F e^k.
+
+    It is 1 plus the derivative of the normalised call by e^k: N(-d-) + n(d-) w' / (2 sqrt w).
+    """
+    w, slope, _ = variance(k)
+    root = math.sqrt(float(w))
+    lower = -k / root - 0.5 * root
+    bell = math.exp(-0.5 * lower * lower) / math.sqrt(2.0 * math.pi)
+    return 0.5 * math.erfc(lower / math.sqrt(2.0)) + bell * float(slope) / (2.0 * root)
+
+
+def density_shares(
+    variance: Variance, low: float, high: float, quoted_k: tuple[float, float] | None = None
+) -> DensityShares:
+    """Return the probability inside and beside log-moneyness `low` to `high` and beyond the quoted strikes."""
+    if not low < high:
+        raise ValueError(f"the range must have low < high, found {low!r} and {high!r}")
+    below, above = probability_below(variance, low), 1.0 - probability_below(variance, high)
+    left = probability_below(variance, quoted_k[0]) if quoted_k else math.nan
+    right = 1.0 - probability_below(variance, quoted_k[1]) if quoted_k else math.nan
+    return DensityShares(1.0 - below - above, below, above, left, right)
+
+
+def forward_vol(early_w: float, late_w: float, early_years: float, late_years: float) -> float:
+    """Return the vol between two times, sqrt((w_late - w_early) / (late - early)); NaN where w falls (calendar arbitrage)."""
+    if not 0.0 <= early_years < late_years:
+        raise ValueError(f"a forward vol needs 0 <= early < late, found {early_years!r} and {late_years!r} years")
+    gain = (late_w - early_w) / (late_years - early_years)
+    return math.sqrt(gain) if gain >= 0.0 else math.nan

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from volsurface.surface import metrics, svi
+from volsurface.surface.metrics import DensityShares
 from volsurface.surface.svi import Derivatives, Numbers
 
 # What a smile or a surface may be; the same words everywhere.
@@ -24,6 +25,7 @@ class Smile:
     rmse_bp, max_error_bp: distance to the mid vols, in basis points of vol.
     state: one of STATES. quote_time_ns: newest quote in the fit. fit_time_ns: market time of the fit.
     method: how the parameters came about: "free" (each smile on its own, not repaired).
+    quoted_k: least and largest log-moneyness of the quotes used, None when not known; beyond it a vol is extrapolated.
     """
 
     expiry_ns: int
@@ -41,6 +43,7 @@ class Smile:
     quote_time_ns: int
     fit_time_ns: int
     method: str
+    quoted_k: tuple[float, float] | None = None
 
     def total_variance(self, k: Numbers) -> Numbers:
         """Return w(k) = vol^2 * years at log-moneyness k = ln(strike / forward)."""
@@ -62,6 +65,11 @@ class Smile:
         """Return the risk-neutral density of the price at expiry, per unit of strike."""
         strike = np.asarray(strike, float)
         return (svi.density(self.parameters, np.log(strike / self.forward)) / strike)[()]
+
+    def density_shares(self, low: float, high: float) -> DensityShares:
+        """Return how the risk-neutral probability divides over the strikes `low` to `high` and over the quoted ones."""
+        k = np.log(np.array([low, high]) / self.forward)
+        return metrics.density_shares(self.derivatives, float(k[0]), float(k[1]), self.quoted_k)
 
     @property
     def atm_vol(self) -> float:

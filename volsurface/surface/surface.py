@@ -4,16 +4,17 @@ import hashlib
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from volsurface.surface import interpolation, metrics
-from volsurface.surface.certificate import Certificate
+from volsurface.surface import interpolation, metrics, price_mixing
+from volsurface.surface.certificate import Certificate, certify
 from volsurface.surface.instants import NS_PER_S, Instant, from_iso, instant_ns, to_iso
 from volsurface.surface.metrics import TenorMetrics
+from volsurface.surface.region import METHODS, PRICE_MIXING, Region
 from volsurface.surface.smile import PARAMETER_NAMES, STATES, Smile
 from volsurface.surface.svi import Numbers
 
@@ -59,25 +60,67 @@ class Surface:
         """Return the ACT/365 years from the valuation time to an instant."""
         return (instant_ns(expiry) - self.valuation_time_ns) / YEAR_NS
 
-    def vol(self, strike: Numbers, expiry: Instant) -> Numbers:
+    def vol(self, strike: Numbers, expiry: Instant, method: str = PRICE_MIXING) -> Numbers:
         """Return the vol at a strike for an instant of expiry (nanoseconds, datetime or ISO text; UTC).
 
-        At a fitted expiry it is that smile's vol; elsewhere total variance is interpolated (see `interpolation`) around
-        a forward interpolated in its logarithm. Raises ValueError for an instant not after the valuation time.
+        At a fitted expiry it is that smile's vol; elsewhere that of `total_variance` around a forward interpolated in its
+        logarithm. `region` says what stands behind the answer. Raises ValueError for an instant not after the valuation
+        time.
         """
         smile = self.smile(expiry)
         if smile is not None:
             return smile.vol(strike)
         years = self.years(expiry)
-        k = np.log(np.asarray(strike, float) / interpolation.forward_at(self.smiles, years))[()]
-        return np.sqrt(np.maximum(self.total_variance(k, years), 0.0) / years)
+        k = self._log_moneyness(strike, years)
+        return np.sqrt(np.maximum(self.total_variance(k, years, method), 0.0) / years)
 
-    def total_variance(self, k: Numbers, years: float) -> Numbers:
-        """Return w at log-moneyness k for a time in years, between and beyond the expiries as `interpolation` says."""
-        return interpolation.locate(self.smiles, years).total_variance(k)
+    def total_variance(self, k: Numbers, years: float, method: str = PRICE_MIXING) -> Numbers:
+        """Return w at log-moneyness k for a time in years, at, between and beyond the expiries.
+
+        method: between two expiries, "price_mixing" (proved free of arbitrage when the surface is certified; see that
+        module) or "linear_variance" (for display: quick, smooth, proved in time only). At and beyond the expiries they are
+        the same.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method is one of {', '.join(METHODS)}, found {method!r}")
+        place = interpolation.locate(self.smiles, years)
+        if method == PRICE_MIXING and place.region == interpolation.BETWEEN_NODES:
+            return price_mixing.mix(place.first, place.second, years).total_variance(k)
+        return place.total_variance(k)
+
+    def region(self, strike: Numbers, expiry: Instant, method: str = PRICE_MIXING) -> Region:
+        """Return what stands behind `vol` at the same arguments: quotes, extrapolation, proof."""
+        smile = self.smile(expiry)
+        years = self.years(expiry) if smile is None else smile.years
+        place = interpolation.locate(self.smiles, years)
+        k = self._log_moneyness(strike, years)
+        quoted = [each.quoted_k or (np.nan, np.nan) for each in (place.first, place.second)]
+        within = (k >= max(low for low, _ in quoted)) & (k <= min(high for _, high in quoted))
+        beyond = (k < max(low for low, _ in quoted)) | (k > min(high for _, high in quoted))
+        between = place.region == interpolation.BETWEEN_NODES
+        outside_time = place.region == interpolation.EXTRAPOLATED_TIME
+        proved = self.certificate.ok and (method == PRICE_MIXING or not between)
+        if proved and place.lift > 0.0:
+            proved = certify([replace(place.first, parameters=place.lifted_parameters)]).ok
+        return Region(within & (not outside_time), between, beyond, outside_time, proved)
+
+    def forward_vol(self, start: Instant, end: Instant, k: float = 0.0, method: str = PRICE_MIXING) -> float:
+        """Return the vol between two instants at fixed log-moneyness k; NaN where w falls between them.
+
+        `start` may be the valuation time itself: then it is the vol to `end`.
+        """
+        early, late = self.years(start), self.years(end)
+        early_w = float(self.total_variance(k, early, method)) if early > 0.0 else 0.0
+        return metrics.forward_vol(early_w, float(self.total_variance(k, late, method)), early, late)
+
+    def _log_moneyness(self, strike: Numbers, years: float) -> Numbers:
+        return np.log(np.asarray(strike, float) / interpolation.forward_at(self.smiles, years))[()]
 
     def constant_tenor(self, days: float) -> TenorMetrics:
-        """Return ATM vol, skew, curvature, risk reversals and butterflies at a fixed number of days."""
+        """Return ATM vol, skew, curvature, risk reversals and butterflies at a fixed number of days.
+
+        Between expiries in linear total variance at fixed k, the market's convention for constant tenors.
+        """
         place = interpolation.locate(self.smiles, days / 365.0)
         return metrics.tenor_metrics(place.derivatives, days / 365.0, place.region)
 
@@ -127,6 +170,7 @@ def _smile_to_dict(smile: Smile) -> dict[str, Any]:
         "quote_time": to_iso(smile.quote_time_ns),
         "fit_time": to_iso(smile.fit_time_ns),
         "method": smile.method,
+        "quoted_k": None if smile.quoted_k is None else list(smile.quoted_k),
     }
 
 
@@ -150,7 +194,15 @@ def _smile_from_dict(fields: Mapping[str, Any]) -> Smile:
         quote_time_ns=from_iso(fields["quote_time"]),
         fit_time_ns=from_iso(fields["fit_time"]),
         method=fields["method"],
+        quoted_k=_quoted_k(fields.get("quoted_k")),
     )
+
+
+def _quoted_k(ends: Any) -> tuple[float, float] | None:
+    if ends is None:
+        return None
+    low, high = (_number({"quoted_k": end}, "quoted_k") for end in ends)
+    return low, high
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float:
