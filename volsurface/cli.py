@@ -192,6 +192,23 @@ def bench_iv(as_json: JSON = False) -> None:
     iv.main(as_json)
 
 
+@bench.command(
+    "fit", epilog="Examples: `volsurface bench fit --smoke` · `volsurface bench fit --chains DIR --every 12`"
+)
+def bench_fit(
+    chains: Annotated[
+        Path | None, typer.Option(help="Folder of chain files (docs/data.md); default: simulated chains.")
+    ] = None,
+    every: Annotated[int, typer.Option(help="Take every N-th snapshot of each coin.")] = 1,
+    smoke: Annotated[bool, typer.Option(help="Two chains and the quickest fitters, to see that it runs.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Fitted surfaces: time, error and violations, ours against scipy and other libraries."""
+    from volsurface.bench import fit
+
+    raise typer.Exit(fit.main(chains, every, smoke, as_json))
+
+
 @bench.command("ingest")
 def bench_ingest(as_json: JSON = False) -> None:
     """Decoders and the row table: messages per second and core."""

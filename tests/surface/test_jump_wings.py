@@ -18,7 +18,7 @@ def test_the_reference_smile_of_the_paper():
 
 
 def test_the_two_repairs_of_the_paper():
-    v, psi, p, c, vt = VOGT_WINGS
+    v, psi, p, c, _ = VOGT_WINGS
     c = p + 2 * psi
     a, b, m, rho, sigma = 0.0077409, 0.069242, 0.0420338, -0.3340365, 0.118608
     repaired = from_jump_wings(JumpWings(v, psi, p, c, v * 4 * p * c / (p + c) ** 2), 1.0)

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import mpmath as mp
 import numpy as np
@@ -95,9 +96,8 @@ def test_certified_pairs_stay_free_of_arbitrage_in_between(seed, share):
     late = price_mixing.mix(one, two, one.years + share * (two.years - one.years))
     assert 0.0 <= early.alpha <= late.alpha <= 1.0
     rows = [smile.total_variance(k) for smile in (one, early, late, two)]
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         assert (after - before >= -1e-9 * after).all()
-    # convex in e^k, from prices alone: the difference quotients of the call grow
     w, slope, bend = late.derivatives(k)
     g = (1 - 0.5 * k * slope / w) ** 2 - 0.25 * slope**2 * (1 / w + 0.25) + 0.5 * bend
     assert g.min() > -1e-6

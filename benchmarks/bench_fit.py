@@ -1,0 +1,3 @@
+from volsurface.bench.fit import main
+
+raise SystemExit(main())
