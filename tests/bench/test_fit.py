@@ -11,9 +11,11 @@ from made_chains import made_chain
 from slow_svi import slow_twin
 
 from volsurface.bench import fit
+from volsurface.bench.fit_between import between_expiries
 from volsurface.bench.fit_peers import PEERS, Peer, cold_starts, free_fit, published, scipy_fit
 from volsurface.bench.fit_problem import FOLDS, problem_of, score
 from volsurface.errors import ChainFileError
+from volsurface.surface import svi
 from volsurface.surface.calibration import Slices
 
 VOGT = (-0.0410, 0.1331, 0.3060, 0.3586, 0.4153)
@@ -94,16 +96,33 @@ def test_bounds_are_those_of_our_fit(problem):
         assert score(problem, spoilt).admissible.tolist() == [True, False, True]
 
 
-def test_a_missing_library_is_a_sentence_and_one_that_raises_is_a_failure(chain):
+def test_a_missing_library_is_a_sentence_and_one_that_raises_is_a_failure(problem):
     def missing():
         raise ImportError("No module named 'nothing'")
 
     broken = Peer("broken", None, lambda: lambda problem: np.full((problem.years.size, 5), math.nan))
-    rows = fit.run([chain], [PEERS[0], Peer("absent", "absent", missing), broken])
+    rows = fit.run([problem], [PEERS[0], Peer("absent", "absent", missing), broken])
     assert json.loads(json.dumps(rows)) == rows
     assert rows[0]["slices"] == 3 and rows[0]["warm_us_per_slice"] > 0
     assert rows[1]["failed"] == 3 and rows[1]["inside"] is None
     assert rows[2] == {"fitter": "absent", "skipped": "No module named 'nothing' (docs/data.md says how to install it)"}
+
+
+def test_an_expiry_is_predicted_from_its_neighbours(problem):
+    mixed, linear = between_expiries([problem])
+    assert (mixed["between"], linear["between"]) == ("price_mixing", "linear_variance")
+    assert mixed["expiries"] == linear["expiries"] == 1
+    one, _, two = (svi_of(row) for row in free_fit(problem))
+    share = (problem.years[1] - problem.years[0]) / (problem.years[2] - problem.years[0])
+    k = problem.k[problem.rows(1)]
+    vol = np.sqrt(((1 - share) * one(k) + share * two(k)) / problem.years[1])
+    error = vol - problem.mid_vol[problem.rows(1)]
+    assert linear["rmse_bp"] == pytest.approx(1e4 * math.sqrt(np.mean(error**2)))
+    assert 0.0 <= mixed["inside"] <= 1.0
+
+
+def svi_of(row):
+    return lambda k: svi.total_variance(row, k)
 
 
 def test_without_a_folder_the_chains_are_simulated_and_it_says_so(capsys):

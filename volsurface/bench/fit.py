@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from volsurface.bench.fit_between import between_expiries
 from volsurface.bench.fit_peers import PEERS, Fitter, Peer
 from volsurface.bench.fit_problem import FOLDS, Floats, Problem, fitted_errors, problem_of, score
 from volsurface.bench.iv_peers import interpreter, version_of
@@ -63,7 +64,8 @@ def main(chains: Path | None = None, every: int = 1, smoke: bool = False, as_jso
     chosen = list(chosen_chains(chains, every, lambda text: Console(stderr=True).print(text, highlight=False)))
     if smoke:
         chosen = chosen[:SMOKE_SURFACES]
-    rows = run(chosen, PEERS[:3] if smoke else PEERS, console)
+    problems = [problem for chain in chosen if (problem := problem_of(chain))]
+    rows = run(problems, PEERS[:3] if smoke else PEERS, console) + between_expiries(problems)
     if as_json:
         print(json.dumps(rows))
         return 0
@@ -77,12 +79,17 @@ def main(chains: Path | None = None, every: int = 1, smoke: bool = False, as_jso
     for name in names:
         table.add_column(name, justify="left" if name == "fitter" else "right", no_wrap=True)
     for row in rows:
-        if "skipped" not in row:
+        if "surfaces" in row:
             table.add_row(*_cells(row))
     console.print(table)
     for row in rows:
         if "skipped" in row:
             console.print(f"{row['fitter']} is skipped: {row['skipped']}")
+        elif row.get("expiries"):
+            console.print(
+                f"an expiry predicted from its two neighbours by {row['between']}: {row['rmse_bp']:.0f} bp, "
+                f"{100 * row['inside']:.0f} % inside ({row['expiries']} expiries)"
+            )
     console.print(
         "objective: cost over scipy LM's, median of the slices where LM keeps our bounds, and the share of them within 1 % "
         "of it or below. left out: error on left-out strikes over the in-sample error, all / without the outermost two."
@@ -123,7 +130,7 @@ def chosen_chains(folder: Path | None, every: int, say: Callable[[str], None] = 
                 yield chain
 
 
-def run(chains: list[Chain], peers: Iterable[Peer], console: Console | None = None) -> list[dict[str, Any]]:
+def run(problems: list[Problem], peers: Iterable[Peer], console: Console | None = None) -> list[dict[str, Any]]:
     """Return one row per peer; a peer that is not installed has the key `skipped` with the reason."""
     rows: list[dict[str, Any]] = []
     loaded: list[tuple[Peer, Fitter, Tally]] = []
@@ -136,7 +143,6 @@ def run(chains: list[Chain], peers: Iterable[Peer], console: Console | None = No
         version = f" {version_of(peer.package)}" if peer.package else ""
         loaded.append((peer, fitter, Tally(peer.name + version)))
     columns = (TextColumn("{task.description:36s}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    problems = [problem for chain in chains if (problem := problem_of(chain))]
     with Progress(*columns, console=console or Console(stderr=True), transient=True) as bar:
         for peer, fitter, tally in loaded:
             few = problems[:: max(1, len(problems) // peer.most)][: peer.most] if peer.most else problems
@@ -187,8 +193,8 @@ def left_out_errors(fitter: Fitter, problem: Problem, parameters: Floats) -> lis
     for i in range(problem.years.size):
         mine, same = errors[problem.rows(i)] ** 2, inner[problem.rows(i)] ** 2
         if np.isfinite(mine).all() and same[1:-1].sum() > 0.0:
-            ratios = (math.sqrt(mine[cut].mean() / same[cut].mean()) for cut in (slice(None), slice(1, -1)))
-            found.append((math.sqrt(mine.mean()), *ratios))
+            whole, between = (math.sqrt(mine[cut].mean() / same[cut].mean()) for cut in (slice(None), slice(1, -1)))
+            found.append((math.sqrt(mine.mean()), whole, between))
     return found
 
 

@@ -156,8 +156,8 @@ def score(problem: Problem, parameters: Floats) -> Score:
     error, inside = fitted_errors(problem, parameters)
     weighted = problem.points.weight * (fitted_variance(problem, parameters) - problem.points.w)
     rmse, cost = np.full(n, math.nan), np.full(n, math.nan)
-    good = np.isfinite(parameters).all(axis=1)
-    for i in np.flatnonzero(good):
+    good = np.all(np.isfinite(parameters), axis=1)
+    for i in np.flatnonzero(good).tolist():
         rows = problem.rows(i)
         rmse[i], cost[i] = math.sqrt(np.mean(error[rows] ** 2)), 0.5 * np.sum(weighted[rows] ** 2)
     which = np.flatnonzero(good).tolist()
@@ -246,7 +246,7 @@ def _violations(problem: Problem, parameters: Floats, which: list[int], on_quote
         k = problem.k[problem.rows(i)] if on_quotes else NEAR
         with np.errstate(all="ignore"):
             g = svi.butterfly_function(parameters[i], k)
-        butterflies += bool(((g < 0.0) | (svi.total_variance(parameters[i], k) <= 0.0)).any())
+        butterflies += bool((g < 0.0).any() or (svi.total_variance(parameters[i], k) <= 0.0).any())
     for i, j in pairwise(which):
         k = NEAR
         if on_quotes:
