@@ -38,7 +38,8 @@ def certified_pair(seed):
 def test_the_mixed_price_has_the_mixed_vol():
     mixed = price_mixing.mix(NODES[0], NODES[1], 15 / 365)
     for k in (-0.4, -0.05, 0.0, 1e-9, 0.1, 0.5):
-        one, two = (slow_call(k, smile.total_variance(k)) for smile in (mixed.first, mixed.second))
+        one = slow_call(k, mixed.first_scale * mixed.first.total_variance(k))
+        two = slow_call(k, mixed.second_scale * mixed.second.total_variance(k))
         wanted = (1 - mp.mpf(mixed.alpha)) * one + mp.mpf(mixed.alpha) * two
         with mp.workdps(40):
             w = mp.findroot(lambda w, k=k, wanted=wanted: slow_call_mp(k, w) - wanted, mixed.total_variance(k))
@@ -107,11 +108,38 @@ def test_most_draws_are_pairs_with_a_certificate():
     assert sum(certified_pair(seed) is not None for seed in range(100)) > 30
 
 
-def test_linear_variance_is_not_the_same():
-    mixed = price_mixing.mix(NODES[0], NODES[1], 15 / 365)
-    share = 8 / 23
-    linear = (1 - share) * NODES[0].total_variance(K) + share * NODES[1].total_variance(K)
-    assert (mixed.total_variance(K) - linear).max() > 1e-3
+def test_the_smiles_are_brought_together_before_they_are_mixed():
+    one, two = NODES[:2]
+    mixed = price_mixing.mix(one, two, 15 / 365)
+    assert mixed.second_scale < 1.0 < mixed.first_scale
+    k = np.linspace(-30, 30, 20001)
+    w_a, w_b = mixed.first_scale * one.total_variance(k), mixed.second_scale * two.total_variance(k)
+    assert (w_a <= w_b).all()
+    # the pair's ratio: the largest of w1 / w2 over the line, a hair above
+    ratio = mixed.second_scale / mixed.first_scale
+    assert (one.total_variance(k) / two.total_variance(k)).max() < ratio < 1.0
+    for smile, scale in ((one, mixed.first_scale), (two, mixed.second_scale)):
+        a, b, rho, m, sigma = smile.parameters
+        assert exact_certificate.butterfly_free((scale * a, scale * b, rho, m, sigma))
+
+
+def test_a_pair_that_touches_is_mixed_plainly():
+    one = NODES[0]
+    a, *rest = one.parameters
+    two = made_smile((a + 0.001, *rest), 20.0)  # equal wings: no ratio below 1 keeps the order
+    mixed = price_mixing.mix(one, two, 15 / 365)
+    assert (mixed.first_scale, mixed.second_scale) == (1.0, 1.0)
+    crossing = made_smile((a + 0.001, 0.5 * rest[0], *rest[1:]), 20.0)
+    mixed = price_mixing.mix(one, crossing, 15 / 365)
+    assert (mixed.first_scale, mixed.second_scale) == (1.0, 1.0)
+
+
+def test_a_proportional_pair_is_its_own_interpolation():
+    one = NODES[1]
+    a, b, *rest = one.parameters
+    two = made_smile((2 * a, 2 * b, *rest), 60.0)
+    mixed = price_mixing.mix(one, two, 45 / 365).total_variance(K)
+    assert mixed == pytest.approx(1.5 * one.total_variance(K), rel=1e-3)
 
 
 def test_where_no_price_is_left_there_is_no_vol():
