@@ -115,7 +115,7 @@ def certify(smiles: Sequence[Smile]) -> Certificate:
     """
     parameters = [smile.parameters for smile in smiles]
     return Certificate.of(
-        tuple(map(_butterfly, parameters)), tuple(_calendar(one, two) for one, two in pairwise(parameters))
+        tuple(map(butterfly_verdict, parameters)), tuple(calendar_verdict(one, two) for one, two in pairwise(parameters))
     )
 
 
@@ -146,7 +146,8 @@ def verify(surface: "Surface") -> Certificate:
 
 
 @lru_cache(maxsize=4096)
-def _butterfly(parameters: tuple[float, ...]) -> Verdict:
+def butterfly_verdict(parameters: tuple[float, ...]) -> Verdict:
+    """Return the verdict on one slice (a, b, rho, m, sigma), never undecided."""
     from volsurface.surface.worst_place import examine_slice
 
     answer, *place = examine_slice(np.array(parameters))
@@ -154,7 +155,8 @@ def _butterfly(parameters: tuple[float, ...]) -> Verdict:
 
 
 @lru_cache(maxsize=4096)
-def _calendar(one: tuple[float, ...], two: tuple[float, ...]) -> Verdict:
+def calendar_verdict(one: tuple[float, ...], two: tuple[float, ...]) -> Verdict:
+    """Return the verdict on an earlier and a later slice, never undecided."""
     from volsurface.surface.worst_place import examine_pair
 
     answer, *place = examine_pair(np.array(one), np.array(two))
