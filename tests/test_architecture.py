@@ -40,7 +40,16 @@ OUTSIDE = {
     "dashboard": {"panel", "panel_material_ui", "param", "holoviews", "bokeh"},
     "commands": {"rich"},
 }
-PURE = {"pricing", "surface", "market", "venues", "engine/materiality.py", "engine/step.py", "engine/chain_fit.py"}
+PURE = {
+    "pricing",
+    "surface",
+    "market",
+    "venues",
+    "engine/materiality.py",
+    "engine/step.py",
+    "engine/chain_fit.py",
+    "engine/expiry_fits.py",
+}
 DOING = {"asyncio", "socket", "threading", "multiprocessing", "subprocess", "time", "random"}
 # The compiler's cache is the one thing of the pure rooms that lives on disk.
 EXCEPT = {("pricing/kernel.py", "time"), ("pricing/kernel.py", "threading")}

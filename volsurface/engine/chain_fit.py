@@ -1,10 +1,11 @@
 """A chain in, its certified surface and its quotes as vols out: clean, imply, calibrate, certify. Pure."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from volsurface.engine.expiry_fits import ExpiryFits, Quoted
 from volsurface.market import cleaning
 from volsurface.market.chain import Chain
 from volsurface.market.forward import Forwards, expiry_forwards
@@ -12,8 +13,7 @@ from volsurface.market.year_fraction import NS_PER_DAY, NS_PER_YEAR, years_to_ex
 from volsurface.pricing.implied_vol import implied_vols
 from volsurface.pricing.status import BELOW_INTRINSIC
 from volsurface.settings import FitSettings
-from volsurface.surface.calibration import calibrate, slices
-from volsurface.surface.certificate import OK, Certificate, certify
+from volsurface.surface.certificate import certify
 from volsurface.surface.options import FitOptions
 from volsurface.surface.quoted import REASON_CODE, QuotedVols
 from volsurface.surface.smile import Smile
@@ -21,8 +21,8 @@ from volsurface.surface.surface import Surface
 
 # Cleaning lives in a room that cannot see the surface's reason table: its words are translated here.
 _REASON_OF = np.array([REASON_CODE[word] for word in cleaning.REASONS], np.uint8)
-_FEW_QUOTES, _OUTLIER = REASON_CODE["few_quotes"], REASON_CODE["outlier"]
-_BY_DESIGN = REASON_CODE["in_the_money"]  # the other option of the strike stands for it: not counted as rejected
+HELD_NS = 300_000_000_000  # the last certified surface is held no longer than this
+HELD_SHARE = 0.5  # nor when fewer of the new quotes lie within a spread of it
 STAGES = ("clean", "implied_vol", "calibrate", "certify")
 
 
@@ -54,11 +54,14 @@ def fit_chain(
     """Fit the expiries of a chain and certify the surface.
 
     previous: the last surface of this underlying. Its parameters are starts, its forwards a last resort, and an expiry that
-    cannot be fitted now (too near, too few quotes) keeps its smile, marked "stale", until it expires.
+    cannot be fitted now (too near, too few quotes) keeps its smile, marked "stale", until it expires or stands in the way.
     expiries: when given, only these (expiry_ns) are fitted; every other smile is taken from `previous` unchanged, also
-    when the chain has no quote of it. timer: a counter in nanoseconds, for `timing_ms`; time is an argument here.
+    when the chain has no quote of it. Where no certified fit exists between fixed neighbours, the neighbours are fitted
+    too, then everything. timer: a counter in nanoseconds, for `timing_ms`; time is an argument here.
 
-    Never raises for what the quotes are; an expiry that cannot be fitted is left out and its quotes say why.
+    The surface is "certified"; or "stale": no certified fit is near the quotes, this is the last one; or "fallback": an
+    eSSVI surface, certified too; or "failed", without smiles. Never raises for what the quotes are; an expiry that cannot
+    be fitted is left out and its quotes say why.
     """
     options = options or FitOptions()
     laps = _Laps(timer)
@@ -84,24 +87,76 @@ def fit_chain(
     laps.end("implied_vol")
 
     code = cleaning.screen_vols(code, quotes.bid_vol, quotes.ask_vol, below, place, max_spread=options.max_spread)
-    quotes.reason[:] = _REASON_OF[code]
-    chosen = np.isin(forwards.expiry_ns, list(expiries)) if expiries is not None else np.ones(years_of.size, bool)
-    fitted = _few_quotes(quotes, place, chosen, options)
+    reasons = _REASON_OF[code]
     laps.end("clean")
 
-    smiles = _fit(quotes, place, fitted, forwards, years_of, before, chain.time_ns, options)
-    for expiry, smile in before.items():
-        if expiry > chain.time_ns and expiry not in smiles:
-            if expiries is not None and expiry not in expiries:
-                smiles[expiry] = smile
-            elif expiry in forwards.expiry_ns:
-                smiles[expiry] = replace(smile, state="stale")
-    _evaluate(quotes, place, forwards, smiles)
+    fits = ExpiryFits(Quoted(quotes, place, forwards, years_of), before, chain.time_ns, options)
+    smiles: list[Smile] | None = None
+    for chosen in _widening(forwards.expiry_ns, expiries, before):
+        quotes.reason[:] = reasons
+        smiles = fits.certified(chosen, None if expiries is None else frozenset(expiries))
+        if smiles is not None:
+            break
     laps.end("calibrate")
-
-    surface = _certified(chain, [smiles[expiry] for expiry in sorted(smiles)])
+    surface = _settled(chain, smiles, fits, previous)
+    _evaluate(quotes, place, forwards, {smile.expiry_ns: smile for smile in surface.smiles})
     laps.end("certify")
     return ChainFit(surface, quotes, laps.ms)
+
+
+def _widening(
+    expiry_ns: np.ndarray, expiries: Collection[int] | None, before: dict[int, Smile]
+) -> Iterator[np.ndarray]:
+    """Masks of the expiries to fit: those named, with their neighbours, all; each is tried when the one before failed."""
+    everything = np.ones(expiry_ns.size, bool)
+    if expiries is not None and before:
+        chosen = np.isin(expiry_ns, list(expiries))
+        yield chosen
+        wider = chosen.copy()
+        wider[:-1] |= chosen[1:]
+        wider[1:] |= chosen[:-1]
+        if not wider.all():
+            yield wider
+        if chosen.all():
+            return
+    elif expiries is not None:
+        yield np.isin(expiry_ns, list(expiries))
+        return
+    yield everything
+
+
+def _settled(chain: Chain, smiles: list[Smile] | None, fits: ExpiryFits, previous: Surface | None) -> Surface:
+    """The surface to publish: certified, else the last certified one, else the fallback, else one without smiles."""
+    reason = fits.reason
+    if smiles is not None:
+        certificate = certify(smiles)
+        if certificate.ok:
+            state = "certified" if smiles else "failed"
+            return Surface(
+                chain.underlying, chain.time_ns, tuple(smiles), certificate, state, "" if smiles else "no expiry to fit"
+            )
+        reason = "the repaired surface is not certified"  # cannot be: the repair certifies the same numbers
+    held = _held(chain.time_ns, fits, previous)
+    if held is not None:
+        return replace(held, state_reason=reason)
+    smiles = fits.fallback()
+    certificate = certify(smiles)
+    if smiles and certificate.ok:
+        return Surface(chain.underlying, chain.time_ns, tuple(smiles), certificate, "fallback", reason)
+    return Surface(chain.underlying, chain.time_ns, (), certify(()), "failed", reason)
+
+
+def _held(now_ns: int, fits: ExpiryFits, previous: Surface | None) -> Surface | None:
+    """The last certified surface, marked stale, unless it is too old or misses most of the new quotes by far."""
+    if previous is None or previous.state not in ("certified", "stale"):
+        return None
+    if not 0 <= now_ns - previous.valuation_time_ns <= HELD_NS:
+        return None
+    smiles = tuple(replace(smile, state="stale") for smile in previous.smiles if smile.expiry_ns > now_ns)
+    if not smiles or fits.near_share(smiles) < HELD_SHARE:
+        return None
+    certificate = certify(smiles)
+    return replace(previous, smiles=smiles, certificate=certificate, state="stale") if certificate.ok else None
 
 
 class _Laps:
@@ -167,94 +222,6 @@ def _imply(
     return below
 
 
-def _few_quotes(quotes: QuotedVols, place: np.ndarray, chosen: np.ndarray, options: FitOptions) -> np.ndarray:
-    """Which expiries are fitted: chosen, and with enough strikes; the quotes of poorer ones get that reason.
-
-    Strikes are counted, not quotes: two venues quoting one strike determine a smile no better than one.
-    """
-    used = quotes.used
-    strikes = np.zeros(chosen.size, np.int64)
-    rows = np.flatnonzero(used)
-    if rows.size:
-        new = np.ones(rows.size, bool)
-        new[1:] = (np.diff(quotes.strike[rows]) != 0.0) | (np.diff(place[rows]) != 0)
-        strikes = np.bincount(place[rows[new]], minlength=chosen.size)
-    enough = strikes >= max(options.min_quotes, 1)
-    quotes.reason[used & ~enough[place]] = _FEW_QUOTES
-    return chosen & enough
-
-
-def _fit(
-    quotes: QuotedVols,
-    place: np.ndarray,
-    fitted: np.ndarray,
-    forwards: Forwards,
-    years_of: np.ndarray,
-    before: dict[int, Smile],
-    now_ns: int,
-    options: FitOptions,
-) -> dict[int, Smile]:
-    """Calibrate the expiries in mask `fitted`; return their smiles by expiry_ns and mark outliers in `quotes`."""
-    rows = np.flatnonzero(quotes.used & fitted[place])
-    which = np.flatnonzero(fitted)
-    if not which.size:
-        return {}
-    slot = np.searchsorted(which, place[rows])
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(slot, minlength=which.size))])
-    bid_vol, ask_vol, mid_vol = quotes.bid_vol[rows], quotes.ask_vol[rows], quotes.mid_vol[rows]
-    points = slices(offsets, quotes.k[rows], bid_vol, ask_vol, mid_vol, years_of[place[rows]], options)
-    calibrated = calibrate(points, options, _starts(forwards.expiry_ns[which], before))
-    quotes.reason[rows[~calibrated.used]] = _OUTLIER
-
-    kept = calibrated.used
-    a, b, rho, m, sigma = calibrated.parameters.T[:, slot]
-    x = points.k - m
-    w = a + b * (rho * x + np.sqrt(x * x + sigma * sigma))
-    vol = np.sqrt(np.maximum(w, 0.0) / years_of[place[rows]])
-    error = np.where(kept, np.abs(vol - mid_vol) * 1e4, 0.0)
-    inside = kept & (vol >= bid_vol - 1e-9) & (vol <= ask_vol + 1e-9)
-    count = np.bincount(slot, kept, which.size)
-    share = np.bincount(slot, inside, which.size) / count
-    rmse = np.sqrt(np.bincount(slot, error * error, which.size) / count)
-    worst = np.maximum.reduceat(error, offsets[:-1])
-    newest = np.maximum.reduceat(quotes.quote_time_ns[rows], offsets[:-1])
-    refused = np.bincount(place[~quotes.used & (quotes.reason != _BY_DESIGN)], minlength=years_of.size)
-    smiles = {}
-    for i, at in enumerate(which.tolist()):
-        parameters = tuple(calibrated.parameters[i].tolist())
-        if not np.isfinite(calibrated.parameters[i]).all():
-            quotes.reason[rows[slot == i]] = _FEW_QUOTES
-            continue
-        smiles[int(forwards.expiry_ns[at])] = Smile(
-            expiry_ns=int(forwards.expiry_ns[at]),
-            years=float(years_of[at]),
-            forward=float(forwards.forward[at]),
-            forward_source=forwards.source_name(at),
-            model="svi",
-            parameters=parameters,
-            n_quotes=int(count[i]),
-            n_rejected=int(refused[at]),
-            inside_spread=float(share[i]),
-            rmse_bp=float(rmse[i]),
-            max_error_bp=float(worst[i]),
-            state="uncertified",
-            quote_time_ns=int(newest[i]),
-            fit_time_ns=now_ns,
-            method="free",
-        )
-    return smiles
-
-
-def _starts(expiry_ns: np.ndarray, before: dict[int, Smile]) -> np.ndarray:
-    """Parameters of the previous smiles of these expiries, NaN rows where there is none."""
-    starts = np.full((expiry_ns.size, 5), np.nan)
-    for i, expiry in enumerate(expiry_ns.tolist()):
-        smile = before.get(expiry)
-        if smile is not None and smile.model == "svi":
-            starts[i] = smile.parameters
-    return starts
-
-
 def _evaluate(quotes: QuotedVols, place: np.ndarray, forwards: Forwards, smiles: dict[int, Smile]) -> None:
     """Fill the fitted vol of every quote whose expiry has a smile, at the quote's k on the current forward."""
     starts = np.searchsorted(place, np.arange(forwards.expiry_ns.size + 1))
@@ -263,19 +230,3 @@ def _evaluate(quotes: QuotedVols, place: np.ndarray, forwards: Forwards, smiles:
         if smile is not None:
             rows = slice(starts[i], starts[i + 1])
             quotes.fit_vol[rows] = smile.vol_at(quotes.k[rows])
-
-
-def _certified(chain: Chain, smiles: list[Smile]) -> Surface:
-    """The surface of these smiles with its certificate, each smile's state saying what was proved about it."""
-    certificate = certify(smiles)
-    stated = tuple(
-        smile if smile.state == "stale" else _stated(smile, i, certificate) for i, smile in enumerate(smiles)
-    )
-    state = "failed" if not stated else "certified" if certificate.ok else "uncertified"
-    return Surface(chain.underlying, chain.time_ns, stated, certificate, state)
-
-
-def _stated(smile: Smile, i: int, certificate: Certificate) -> Smile:
-    verdicts = [certificate.butterfly[i], *certificate.calendar[max(i - 1, 0) : i + 1]]
-    state = "certified" if all(verdict.verdict == OK for verdict in verdicts) else "uncertified"
-    return smile if smile.state == state else replace(smile, state=state)

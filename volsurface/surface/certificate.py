@@ -115,7 +115,8 @@ def certify(smiles: Sequence[Smile]) -> Certificate:
     """
     parameters = [smile.parameters for smile in smiles]
     return Certificate.of(
-        tuple(map(butterfly_verdict, parameters)), tuple(calendar_verdict(one, two) for one, two in pairwise(parameters))
+        tuple(map(butterfly_verdict, parameters)),
+        tuple(calendar_verdict(one, two) for one, two in pairwise(parameters)),
     )
 
 

@@ -223,3 +223,27 @@ def _attempt(
         else:
             margin = min(2.0 * margin, 5e-3)
     return best
+
+
+def borrow(quotes: Slices, used: np.ndarray, parameters: np.ndarray, years: np.ndarray, poor: np.ndarray) -> bool:
+    """Write into the poor rows of `parameters` the best slice with a neighbour's m and sigma; False without a neighbour.
+
+    m and sigma scale with sqrt(years): at equal numbers of standard deviations the neighbour's shape is then the same.
+    """
+    rich = np.flatnonzero(~poor)
+    if not rich.size:
+        return False
+    for i in np.flatnonzero(poor):
+        near = rich[np.argmin(np.abs(np.log(years[rich] / years[i])))]
+        parameters[i] = parameters[near]
+        parameters[i, 3:] *= np.sqrt(years[i] / years[near])
+    thetas = thetas_of(parameters)
+    floor = np.array(
+        [
+            FLOOR * quotes.w[a:b].min() if a < b else 1e-6
+            for a, b in zip(quotes.offsets, quotes.offsets[1:], strict=False)
+        ]
+    )
+    solve_linear(quotes.offsets, quotes.k, quotes.w, np.where(used, quotes.weight, 0.0), floor, poor, thetas)
+    parameters[poor] = raw_parameters(thetas[poor])
+    return True

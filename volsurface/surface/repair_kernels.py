@@ -13,7 +13,15 @@ import numpy as np
 from volsurface.pricing.kernel import kernel
 from volsurface.surface.certificate_kernels import butterfly_answer, calendar_answer
 from volsurface.surface.cold_start import best_linear
-from volsurface.surface.slice_fit import N_ROWS, constraint_rows, cost, factorise, normal_equations, solve, variance_gradient
+from volsurface.surface.slice_fit import (
+    N_ROWS,
+    constraint_rows,
+    cost,
+    factorise,
+    normal_equations,
+    solve,
+    variance_gradient,
+)
 
 GRID = np.sinh(np.linspace(-7.5, 7.5, 49))  # low points are looked for at k = m + sigma * this
 MOST = 6  # low points of one function that become cuts
@@ -55,7 +63,11 @@ def _butterfly_gradient(theta, k, out):
     out[1] = by_w * x + by_slope
     out[2] = by_w * s + by_slope * x / s + 0.5 * sigma2 / s3
     out[3] = -by_w * slope - by_slope * b * sigma2 / s3 + 1.5 * b * sigma2 * x / (s3 * s * s)
-    out[4] = by_w * b * sigma2 / s - by_slope * b * x * sigma2 / s3 + 0.5 * b * sigma2 * (2.0 / s3 - 3.0 * sigma2 / (s3 * s * s))
+    out[4] = (
+        by_w * b * sigma2 / s
+        - by_slope * b * x * sigma2 / s3
+        + 0.5 * b * sigma2 * (2.0 / s3 - 3.0 * sigma2 / (s3 * s * s))
+    )
 
 
 @kernel
@@ -218,7 +230,9 @@ def _broken(value, n):
     return total
 
 
-@kernel("UniTuple(f8, 2)(i8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[::1], f8, i8, f8)")
+@kernel(
+    "UniTuple(f8, 2)(i8[::1], f8[::1], f8[::1], f8[::1], f8[:,::1], b1[::1], f8[:,::1], f8[:,::1], f8[::1], f8, i8, f8)"
+)
 def descend_together(offsets, k, w, weight, thetas, free, low, high, floor, margin, most_steps, tolerance):
     """Descend from thetas (changed in place) on all slices in mask `free`; return (cost, sum of broken rows).
 
@@ -267,7 +281,9 @@ def descend_together(offsets, k, w, weight, thetas, free, low, high, floor, marg
                 for u in range(5):
                     trial[i, u] = thetas[i, u] + d[i, u]
                 trial[i, 3] = min(max(trial[i, 3], low[i, 0]), high[i, 0])
-                trial[i, 4] = min(max(trial[i, 4], max(low[i, 1], thetas[i, 4] - 1.5)), min(high[i, 1], thetas[i, 4] + 1.5))
+                trial[i, 4] = min(
+                    max(trial[i, 4], max(low[i, 1], thetas[i, 4] - 1.5)), min(high[i, 1], thetas[i, 4] + 1.5)
+                )
                 rows = slice(offsets[i], offsets[i + 1])
                 new += cost(k[rows], w[rows], weight[rows], trial[i], np.inf)
         n2 = _rows(trial, free, low, high, floor, margin, later2, earlier2, value2, A2, B2, work)

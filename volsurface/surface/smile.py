@@ -9,6 +9,7 @@ from volsurface.surface.metrics import DensityShares
 from volsurface.surface.svi import Derivatives, Numbers
 
 # What a smile or a surface may be; the same words everywhere.
+# "uncertified" is in old records only; such a surface is no longer published.
 STATES = ("certified", "uncertified", "stale", "fallback", "failed")
 PARAMETER_NAMES = {"svi": ("a", "b", "rho", "m", "sigma")}
 
@@ -24,7 +25,8 @@ class Smile:
     inside_spread: share (0 to 1) of the used quotes whose bid and ask vol enclose the smile; in-sample.
     rmse_bp, max_error_bp: distance to the mid vols, in basis points of vol.
     state: one of STATES. quote_time_ns: newest quote in the fit. fit_time_ns: market time of the fit.
-    method: how the parameters came about: "free" (each smile on its own, not repaired).
+    method: how the parameters came about: "free" (this expiry on its own), "repaired" (with its neighbours,
+    under no-arbitrage conditions), "borrowed" (too few strikes: m and sigma from a neighbour), "essvi" (the fallback).
     quoted_k: least and largest log-moneyness of the quotes used, None when not known; beyond it a vol is extrapolated.
     """
 

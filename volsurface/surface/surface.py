@@ -25,7 +25,8 @@ YEAR_NS = 365 * 86400 * NS_PER_S
 class Surface:
     """All smiles of `underlying` valued at `valuation_time_ns` (market time), nearest expiry first.
 
-    state: "certified" when the certificate is ok; see smile.STATES. Two surfaces are equal when every field is.
+    state: "certified" when the certificate is ok; "stale", "fallback" and "failed" otherwise. state_reason: in words, why
+    it is not "certified", empty when it is. Two surfaces are equal when every field is.
     """
 
     underlying: str
@@ -33,6 +34,7 @@ class Surface:
     smiles: tuple[Smile, ...]
     certificate: Certificate
     state: str
+    state_reason: str = ""
 
     @cached_property
     def digest(self) -> str:
@@ -130,6 +132,7 @@ class Surface:
             "underlying": self.underlying,
             "valuation_time": to_iso(self.valuation_time_ns),
             "state": self.state,
+            "state_reason": self.state_reason,
             "smiles": [_smile_to_dict(smile) for smile in self.smiles],
             "certificate": self.certificate.to_dict(),
         }
@@ -146,6 +149,7 @@ class Surface:
             smiles=tuple(_smile_from_dict(smile) for smile in fields["smiles"]),
             certificate=Certificate.from_dict(fields["certificate"]),
             state=_state(fields["state"]),
+            state_reason=str(fields.get("state_reason", "")),  # records of before it existed have none
         )
 
 
