@@ -65,9 +65,8 @@ def report(chains: list, exact: bool) -> str:
         surface, quotes = fit.surface, fit.quotes
         surfaces.append(surface)
         used, inside = used + int(quotes.used.sum()), inside + int(quotes.inside.sum())
-        at = 0
         fitted = quotes.take(quotes.used | (quotes.reason == 10))
-        for smile in surface.smiles:
+        for at, smile in enumerate(surface.smiles):
             rows = fitted.expiry_ns == smile.expiry_ns
             kept = (
                 free[0][1][free[0][2][at] : free[0][2][at + 1]] if len(free[0][2]) == len(surface.smiles) + 1 else None
@@ -80,7 +79,6 @@ def report(chains: list, exact: bool) -> str:
             good = (vol >= fitted.bid_vol[rows] - 1e-9) & (vol <= fitted.ask_vol[rows] + 1e-9) & kept
             free_used, free_inside = free_used + int(kept.sum()), free_inside + int(good.sum())
             free_rmse.append(float(1e4 * np.sqrt(np.mean((vol - fitted.mid_vol[rows])[kept] ** 2))))
-            at += 1
         if surface.state != "certified":
             when = surface.to_dict()["valuation_time"][:19]
             print(f"  {surface.underlying} {when} {surface.state}: {surface.state_reason}", flush=True)

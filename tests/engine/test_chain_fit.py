@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made_chains import DAY_NS, NOW_NS, SMILES, changed, made_chain, svi
 
 from volsurface.engine.chain_fit import STAGES, fit_chain, fit_surface
@@ -16,6 +18,7 @@ from volsurface.surface.quoted import REASONS
 from volsurface.surface.surface import Surface
 
 ALL = slice(None)
+SMILES_NS = [NOW_NS + int(days * DAY_NS) for days, _, _ in SMILES]
 
 
 def counts(fit):
@@ -103,16 +106,32 @@ def test_every_cleaning_reason_has_a_code():
     assert set(cleaning.REASONS) <= set(REASONS)
 
 
-def test_few_strikes_give_no_smile():
+@pytest.mark.parametrize("strikes", [3, 4, 5])
+def test_few_strikes_borrow_the_shape_of_a_neighbour(strikes):
+    chain = made_chain()
+    middle = chain.expiry_ns == SMILES_NS[1]
+    few = np.unique(chain.strike[middle])[3::6][:strikes]
+    fit = fit_chain(chain.take(~middle | np.isin(chain.strike, few)))
+    near, poor, _ = fit.surface.smiles
+    assert (fit.surface.state, poor.method, poor.n_quotes) == ("certified", "borrowed", strikes)
+    scale = math.sqrt(poor.years / near.years)
+    lent = [tuple(scale * x for x in smile.parameters[3:]) for smile in (near, fit.surface.smiles[2])]
+    far = math.sqrt(poor.years / fit.surface.smiles[2].years)
+    lent[1] = tuple(far / scale * x for x in lent[1])
+    assert any(poor.parameters[3:] == pytest.approx(shape, rel=1e-9) for shape in lent)
+    true = np.array([math.sqrt(svi(SMILES[1][2], x) / poor.years) for x in np.linspace(-0.1, 0.1, 9)])
+    assert 1e4 * np.abs(poor.vol_at(np.linspace(-0.1, 0.1, 9)) - true).max() < 200
+    assert verify(fit.surface).ok
+
+
+def test_two_strikes_give_no_smile():
     chain = made_chain(SMILES[:2])
-    near = chain.expiry_ns == chain.expiry_ns.min()
-    strikes = np.unique(chain.strike[near])[::6][:5]
-    fit = fit_chain(chain.take(~near | np.isin(chain.strike, strikes)))
+    near = chain.expiry_ns == SMILES_NS[0]
+    few = np.unique(chain.strike[near])[10:21:10]
+    fit = fit_chain(chain.take(~near | np.isin(chain.strike, few)))
     assert [smile.forward for smile in fit.surface.smiles] == [SMILES[1][1]]
-    assert counts(fit)["few_quotes"] == 5
-    assert np.isnan(fit.quotes.fit_vol[fit.quotes.expiry_ns == chain.expiry_ns.min()]).all()
-    again = fit_chain(chain.take(~near | np.isin(chain.strike, strikes)), FitOptions(min_quotes=5))
-    assert len(again.surface.smiles) == 2
+    assert counts(fit)["few_quotes"] == 2
+    assert np.isnan(fit.quotes.fit_vol[fit.quotes.expiry_ns == SMILES_NS[0]]).all()
 
 
 def test_two_venues_at_few_strikes_are_still_few_strikes():
@@ -234,16 +253,143 @@ def test_a_delisted_expiry_goes_at_the_next_full_fit():
     assert len(fit_chain(rest, previous=first).surface.smiles) == 2
 
 
-def test_arbitrage_is_reported_where_it_is():
-    crossing = (
-        SMILES[0],
-        (8.0, 100_160.0, tuple(0.5 * x if i < 2 else x for i, x in enumerate(SMILES[0][2]))),
-        SMILES[2],
-    )
-    fit = fit_chain(made_chain(crossing))
-    assert fit.surface.state == "uncertified"
-    assert [v.verdict for v in fit.surface.certificate.calendar] == ["violated", "ok"]
-    assert [smile.state for smile in fit.surface.smiles] == ["uncertified", "uncertified", "certified"]
+def lifted(smiles, place, factor):
+    """The smiles with the total variance of one of them times `factor`."""
+    days, forward, (a, b, *shape) = smiles[place]
+    changed_smile = (days, forward, (factor * a, factor * b, *shape))
+    return (*smiles[:place], changed_smile, *smiles[place + 1 :])
+
+
+CROSSING = lifted(SMILES, 1, 0.5 * sum(svi(SMILES[0][2], x) / svi(SMILES[1][2], x) for x in (-0.1, 0.0, 0.1)) / 3)
+
+
+def test_quotes_that_cross_grossly_give_the_fallback_with_its_reason():
+    fit = fit_chain(made_chain(CROSSING))
+    assert fit.surface.state == "fallback"
+    assert fit.surface.state_reason
+    assert {smile.method for smile in fit.surface.smiles} == {"essvi"}
+    assert {smile.state for smile in fit.surface.smiles} == {"fallback"}
+    assert verify(fit.surface).ok
+    assert Surface.from_dict(json.loads(json.dumps(fit.surface.to_dict()))) == fit.surface
+
+
+def crossing_later(seconds):
+    """A good surface, and a little later a chain of which one expiry crosses."""
+    first = fit_chain(made_chain()).surface
+    chain = replace(made_chain(CROSSING), time_ns=NOW_NS + int(seconds * 1e9))
+    return first, chain
+
+
+def test_the_last_certified_surface_is_held_for_a_while_and_says_why():
+    first, chain = crossing_later(60)
+    fit = fit_chain(chain, previous=first)
+    assert fit.surface.state == "stale"
+    assert fit.surface.state_reason
+    assert fit.surface.valuation_time_ns == first.valuation_time_ns
+    assert [s.parameters for s in fit.surface.smiles] == [s.parameters for s in first.smiles]
+    assert {s.state for s in fit.surface.smiles} == {"stale"}
+    assert np.isfinite(fit.quotes.fit_vol).all()
+    assert fit_chain(replace(made_chain(), time_ns=chain.time_ns), previous=fit.surface).surface.state == "certified"
+
+
+def test_a_held_surface_gets_too_old():
+    first, chain = crossing_later(3600)
+    assert fit_chain(chain, previous=first).surface.state == "fallback"
+
+
+def test_a_held_surface_far_from_the_new_quotes_is_let_go():
+    _, chain = crossing_later(60)
+    elsewhere = fit_chain(made_chain(tuple(lifted(lifted(lifted(SMILES, 0, 4), 1, 4), 2, 4)))).surface
+    assert elsewhere.state == "certified"
+    assert fit_chain(chain, previous=elsewhere).surface.state == "fallback"
+
+
+def test_one_expiry_between_fixed_neighbours_stays_below_the_later_one():
+    # The middle expiry's wings rise over the later one's beyond the quotes: it is pressed down, the others keep theirs.
+    first = fit_chain(made_chain()).surface
+    ratio = min(svi(SMILES[2][2], x) / svi(SMILES[1][2], x) for x in np.linspace(-0.3, 0.3, 31))
+    up = made_chain(lifted(SMILES, 1, 0.7 * ratio))
+    assert fit_chain(up.take(up.expiry_ns == SMILES_NS[1])).surface.smiles[0].method == "free"
+    fit = fit_chain(up, previous=first, expiries=[SMILES_NS[1]])
+    assert fit.surface.state == "certified"
+    assert fit.surface.smiles[1].method == "repaired"
+    assert fit.surface.smiles[0] == first.smiles[0]
+    assert fit.surface.smiles[2] == first.smiles[2]
+    assert verify(fit.surface).ok
+
+
+def test_neighbours_move_where_the_one_expiry_would_lie_far_from_its_quotes():
+    first = fit_chain(made_chain()).surface
+    ratio = min(svi(SMILES[2][2], x) / svi(SMILES[1][2], x) for x in np.linspace(-0.3, 0.3, 31))
+    fit = fit_chain(made_chain(lifted(SMILES, 1, 0.8 * ratio)), previous=first, expiries=[SMILES_NS[1]])
+    assert fit.surface.state == "certified"
+    assert fit.surface.smiles[2].parameters != first.smiles[2].parameters
+    assert max(smile.rmse_bp for smile in fit.surface.smiles) < 30
+    assert verify(fit.surface).ok
+
+
+def test_neighbours_are_freed_when_one_expiry_alone_cannot_be_fitted():
+    first = fit_chain(made_chain()).surface
+    scaled = made_chain(tuple(lifted(lifted(lifted(SMILES, 0, 3), 1, 3), 2, 3)))
+    fit = fit_chain(scaled, previous=first, expiries=[SMILES_NS[0]])
+    assert fit.surface.state == "certified"
+    assert fit.surface.smiles[0].atm_vol == pytest.approx(math.sqrt(3) * first.smiles[0].atm_vol, rel=0.01)
+    assert fit.surface.smiles[1].parameters != first.smiles[1].parameters
+    assert verify(fit.surface).ok
+
+
+def test_beside_a_fallback_everything_is_fitted():
+    fallback = fit_chain(made_chain(CROSSING)).surface
+    fit = fit_chain(made_chain(), previous=fallback, expiries=[SMILES_NS[1]])
+    assert fit.surface.state == "certified"
+    assert {smile.state for smile in fit.surface.smiles} == {"certified"}
+
+
+def test_an_old_smile_that_stands_in_the_way_goes():
+    first = fit_chain(made_chain()).surface
+    low = made_chain(tuple(lifted(lifted(lifted(SMILES, 0, 0.1), 1, 0.1), 2, 0.1)))
+    gone = changed(low, low.expiry_ns == SMILES_NS[0], bid=np.nan)
+    fit = fit_chain(gone, previous=first)
+    assert fit.surface.state == "certified"
+    assert [smile.expiry_ns for smile in fit.surface.smiles] == SMILES_NS[1:]
+
+
+def test_an_expiry_appears_and_one_expires():
+    chain = made_chain()
+    first = fit_chain(chain.take(chain.expiry_ns != SMILES_NS[1])).surface
+    assert [s.expiry_ns for s in first.smiles] == [SMILES_NS[0], SMILES_NS[2]]
+    more = fit_chain(chain, previous=first, expiries=[SMILES_NS[1]]).surface
+    assert [s.expiry_ns for s in more.smiles] == SMILES_NS
+    assert more.state == "certified"
+    after = fit_chain(replace(chain, time_ns=SMILES_NS[0] + 1), previous=more, expiries=[SMILES_NS[1]]).surface
+    assert [s.expiry_ns for s in after.smiles] == SMILES_NS[1:]
+    assert after.state == "certified"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_half_of_the_quotes_missing(seed):
+    chain = made_chain(tick=1e-4, noise=0.001, seed=seed)
+    gone = np.random.default_rng(seed).random(len(chain)) < 0.5
+    fit = fit_chain(changed(chain, gone, bid=np.nan))
+    assert fit.surface.state == "certified"
+    assert len(fit.surface.smiles) == 3
+    assert verify(fit.surface).ok
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.floats(0.3, 2.5), min_size=3, max_size=3),
+    st.floats(0.0, 0.05),
+    st.integers(0, 1000),
+)
+def test_whatever_is_published_is_free_of_arbitrage(factors, noise, seed):
+    smiles = SMILES
+    for i, factor in enumerate(factors):
+        smiles = lifted(smiles, i, factor)
+    surface = fit_chain(made_chain(smiles, strikes=11, noise=noise, seed=seed)).surface
+    assert surface.state in ("certified", "fallback", "failed")
+    assert (surface.state == "certified") == (surface.state_reason == "")
+    verify(surface)
 
 
 def test_timing_needs_a_timer():

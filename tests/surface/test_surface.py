@@ -23,7 +23,8 @@ def surface(**fields) -> Surface:
         "valuation_time_ns": NOW_NS,
         "smiles": smiles,
         "certificate": Certificate.of((OK, OK, OK), (OK, BAD)),
-        "state": "uncertified",
+        "state": "fallback",
+        "state_reason": "far from the quotes",
     }
     return Surface(**(values | fields))
 
@@ -43,9 +44,17 @@ def test_json_returns_every_bit():
         assert after.digest == before.digest
 
 
+def test_a_record_of_before_reasons_were_written_still_loads():
+    record = surface().to_dict()
+    del record["state_reason"]
+    record["state"] = "uncertified"
+    old = Surface.from_dict(record)
+    assert (old.state, old.state_reason) == ("uncertified", "")
+
+
 def test_the_record_has_the_documented_keys():
     record = surface().to_dict()
-    assert set(record) == {"underlying", "valuation_time", "state", "smiles", "certificate"}
+    assert set(record) == {"underlying", "valuation_time", "state", "state_reason", "smiles", "certificate"}
     smile = record["smiles"][0]
     documented = "expiry years forward forward_source svi n_quotes n_rejected inside_spread rmse_bp state".split()
     assert set(documented) <= set(smile)

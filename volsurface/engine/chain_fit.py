@@ -64,6 +64,8 @@ def fit_chain(
     be fitted is left out and its quotes say why.
     """
     options = options or FitOptions()
+    if previous is not None and previous.state not in ("certified", "stale"):
+        expiries = None  # what stands beside a fallback is no certified surface
     laps = _Laps(timer)
     chain = chain.take(np.lexsort((chain.right, chain.strike, chain.expiry_ns)))
     before = {smile.expiry_ns: smile for smile in previous.smiles} if previous else {}

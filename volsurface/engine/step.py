@@ -23,6 +23,8 @@ NS_PER_YEAR = 365 * 86_400 * 1_000_000_000
 KEEP_ALIVE_NS = 1_000_000_000
 # All expiries are refitted this often: years to expiry shrink although no quote moves.
 REFIT_ALL_NS = 30_000_000_000
+# After a fit that is not certified the next attempt, of everything, comes this much later: it is the dearest kind.
+RETRY_NS = 1_000_000_000
 STAGES = ("vols", "fits", "publications")
 
 
@@ -141,6 +143,9 @@ class UnderlyingState:
         expiries = np.unique(self._expiry_ns[live])
         dirty = np.intersect1d(np.unique(self._expiry_ns[places[visible]]), expiries)
         everything = now_ns - self._refitted_ns > REFIT_ALL_NS or now_ns < self._refitted_ns or self._fit is None
+        if self._fit is not None and self._fit.surface.state != "certified" and not everything:
+            everything = now_ns - self._refitted_ns > RETRY_NS
+            dirty = dirty[:0]  # one expiry refitted beside what is held or a fallback would certify nothing
         if everything:
             dirty, self._refitted_ns = expiries, now_ns
         self.ledger.count("fits", expiries.size if places.size else 0, expiries.size - dirty.size if places.size else 0)
@@ -241,4 +246,5 @@ class UnderlyingState:
 
 def stale_surface(surface: Surface) -> Surface:
     """Return the same surface with every state "stale"."""
-    return replace(surface, state="stale", smiles=tuple(replace(smile, state="stale") for smile in surface.smiles))
+    smiles = tuple(replace(smile, state="stale") for smile in surface.smiles)
+    return replace(surface, state="stale", state_reason="no newer quote", smiles=smiles)

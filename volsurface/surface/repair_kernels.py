@@ -177,8 +177,11 @@ def _rows(thetas, free, low, high, floor, margin, later, earlier, value, A, B, w
 
 
 @kernel
-def _least_step(n, L, free, later, earlier, value, A, B, VA, VB, M, lam, tolerance, d):
-    """Change the free step d into the minimiser under the rows; write the multipliers. Dual ascent on the rows that bind."""
+def _least_step(n, ease, L, free, later, earlier, value, A, B, VA, VB, M, lam, tolerance, d):
+    """Change the free step d into the minimiser under the rows; write the multipliers. Dual ascent on the rows that bind.
+
+    ease: what part of a broken row the step has to mend: less than 1 where a whole step has failed.
+    """
     lam[:n] = 0.0
     M[:n] = -1.0  # not prepared
     for sweep in range(SWEEPS):
@@ -188,7 +191,7 @@ def _least_step(n, L, free, later, earlier, value, A, B, VA, VB, M, lam, toleran
             if not full and lam[c] == 0.0:
                 continue
             i, j = later[c], earlier[c]
-            v = value[c]
+            v = value[c] if value[c] >= 0.0 else ease * value[c]
             if free[i]:
                 for u in range(5):
                     v += A[c, u] * d[i, u]
@@ -247,7 +250,7 @@ def descend_together(offsets, k, w, weight, thetas, free, low, high, floor, marg
     later2, earlier2, value2, A2, B2 = later.copy(), earlier.copy(), value.copy(), A.copy(), B.copy()
     VA, VB, lam, M = np.zeros((most, 5)), np.zeros((most, 5)), np.zeros(most), np.zeros(most)
     work, trial = np.zeros((4, 2 * GRID.size)), thetas.copy()
-    mu, nu, now, quotes = 1e-3, 0.0, 0.0, 0
+    mu, nu, now, quotes, ease = 1e-3, 0.0, 0.0, 0, 1.0
     for i in range(N):
         if free[i]:
             rows = slice(offsets[i], offsets[i + 1])
@@ -261,7 +264,9 @@ def descend_together(offsets, k, w, weight, thetas, free, low, high, floor, marg
             if free[i]:
                 HL[:] = H[i]
                 for u in range(5):
-                    HL[u, u] += (mu if u > 2 else 0.0) * H[i, u, u] + 1e-10 * H[i, u, u] + 1e-14 * H[i, 0, 0]
+                    HL[u, u] += (
+                        (mu if u > 2 or mu > 1.0 else mu * mu) * H[i, u, u] + 1e-10 * H[i, u, u] + 1e-14 * H[i, 0, 0]
+                    )
                 solved = solved and factorise(HL, L[i])
                 if solved:
                     solve(L[i], G[i], d[i])
@@ -272,7 +277,7 @@ def descend_together(offsets, k, w, weight, thetas, free, low, high, floor, marg
             if mu > 1e8:
                 break
             continue
-        _least_step(n, L, free, later, earlier, value, A, B, VA, VB, M, lam, 1e-9 * (now + 1e-6), d)
+        _least_step(n, ease, L, free, later, earlier, value, A, B, VA, VB, M, lam, 1e-9 * (now + 1e-6), d)
         for c in range(n):
             nu = max(nu, 1.5 * lam[c])
         new = 0.0
@@ -298,14 +303,14 @@ def descend_together(offsets, k, w, weight, thetas, free, low, high, floor, marg
                 if free[i]:
                     rows = slice(offsets[i], offsets[i + 1])
                     normal_equations(k[rows], w[rows], weight[rows], thetas[i], np.inf, H[i], G[i])
-            mu = max(0.2 * mu, 1e-9)
+            mu, ease = max(0.2 * mu, 1e-9), min(2.0 * ease, 1.0)
             worst = 0.0
             for c in range(n):
                 worst = min(worst, value[c])
             if before - after < tolerance * (before + 1e-2 * quotes) and -worst < 0.05 * margin:
                 break
         else:
-            mu = max(6.0 * mu, 1e-6)
+            mu, ease = max(6.0 * mu, 1e-6), 0.5 * ease
             if mu > 1e8:
                 break
     return now, broken
