@@ -87,8 +87,9 @@ def _fit_table(chains: list[Chain], fits: list[ChainFit]) -> Table:
         "butterfly",
         "calendar",
         "ms",
+        "state",
     ):
-        table.add_column(name, justify="left" if name in ("time UTC", "coin") else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in ("time UTC", "coin", "state") else "right", no_wrap=True)
     for chain, fit in zip(chains, fits, strict=True):
         surface, used = fit.surface, fit.quotes.used
         butterfly, calendar = _violations(surface)
@@ -98,7 +99,7 @@ def _fit_table(chains: list[Chain], fits: list[ChainFit]) -> Table:
         table.add_row(
             surface.to_dict()["valuation_time"][:19].replace("T", " "), surface.underlying, str(len(surface.smiles)),
             str(len(chain)), str(int(used.sum())), f"{inside:.1f}", f"{rmse:.0f}", str(butterfly), str(calendar),
-            f"{sum(fit.timing_ms.values()):.1f}",
+            f"{sum(fit.timing_ms.values()):.1f}", surface.state,
         )  # fmt: skip
     return table
 
@@ -139,6 +140,11 @@ def _totals(fits: list[ChainFit]) -> str:
         f"{100 * inside / max(used, 1):.1f} % inside bid-ask (in-sample); violations found: "
         f"{sum(b for b, _ in violations)} butterfly, {sum(c for _, c in violations)} calendar; "
         f"median {times[len(times) // 2]:.1f} ms a surface\nnot used: {why}"
+        + "".join(
+            f"\n{fit.surface.underlying} {fit.surface.to_dict()['valuation_time'][:19]} {fit.surface.state}: {fit.surface.state_reason}"
+            for fit in fits
+            if fit.surface.state != "certified"
+        )
     )
 
 

@@ -119,7 +119,7 @@ TABLES = {
             inside_spread  | DOUBLE       | share 0 to 1  | used quotes whose bid and ask vol enclose the smile
             rmse_bp        | DOUBLE       | bp of vol     | root mean square distance to the mid vols
             max_error_bp   | DOUBLE       | bp of vol     | largest distance to a mid vol
-            state          | VARCHAR      |               | certified, uncertified, stale, fallback or failed
+            state          | VARCHAR      |               | certified, stale, fallback or failed
             method         | VARCHAR      |               | how the parameters came about
             quote_time     | TIMESTAMP_NS | UTC           | newest quote in the fit
             fit_time       | TIMESTAMP_NS | UTC           | market time of the fit
@@ -137,7 +137,7 @@ TABLES = {
             newest_quote         | TIMESTAMP    | UTC      | receive time of the newest quote in it
             published            | TIMESTAMP    | UTC      | wall clock when it was published
             spot                 | DOUBLE       | quote currency per coin | index
-            state                | VARCHAR      |          | certified, uncertified, stale or fallback
+            state                | VARCHAR      |          | certified, stale, fallback or failed
             certificate_ok       | BOOLEAN      |          | no static arbitrage, proved for every strike
             min_butterfly_margin | DOUBLE       |          | smallest butterfly function g over all smiles; negative is arbitrage
             min_calendar_margin  | DOUBLE       |          | smallest (w_later - w_earlier) / w_later(0) over adjacent expiries
