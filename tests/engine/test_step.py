@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from volsurface.engine.materiality import Thresholds, displayed_change, displayed_vols, moved
-from volsurface.engine.step import KEEP_ALIVE_NS, REFIT_ALL_NS, UnderlyingState
+from volsurface.engine.step import KEEP_ALIVE_NS, REFIT_ALL_NS, RETRY_NS, UnderlyingState
 from volsurface.market.instrument import CALL, COIN, PUT, Instrument
 from volsurface.market.quote import CLOSED, FORWARD_FUTURE, ROW, forward_flag
 from volsurface.pricing.black76 import black76_price
@@ -141,6 +141,7 @@ def test_a_silent_market_becomes_stale_once_and_recovers() -> None:
     result = state.step(rows, np.empty(0, int), late, OPTIONS, THRESHOLDS)
     assert result.fit is not None
     assert result.fit.surface.state == "stale"
+    assert result.fit.surface.state_reason == "no newer quote"
     assert {smile.state for smile in result.fit.surface.smiles} == {"stale"}
     assert state.step(rows, np.empty(0, int), late + 1, OPTIONS, THRESHOLDS).fit is None
     rows["ts_recv_ns"] = late + 2
@@ -211,3 +212,26 @@ def test_displayed_change_is_the_largest_move_of_a_shown_point() -> None:
     other[7] += 0.003
     assert displayed_change(other, vols) == pytest.approx(0.003)
     assert displayed_change(vols, None) == float("inf")
+
+
+def test_after_a_fit_that_is_not_certified_everything_is_tried_again_a_second_later() -> None:
+    state, rows = made_market()
+    first = state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    instruments = state.instruments
+    near = np.array([i.expiry_ns == EXPIRIES[0] for i in instruments])
+    quote(rows, instruments, np.where(near, 1.0, 0.0))  # more total variance than the month has
+    later = NOW + 1_000_000_000
+    rows["ts_recv_ns"] = later
+    held = state.step(rows, np.flatnonzero(near), later, OPTIONS, THRESHOLDS)
+    assert held.fit is not None
+    assert first.fit is not None
+    assert held.fit.surface.state == "stale"
+    assert held.fit.surface.state_reason
+    assert [s.parameters for s in held.fit.surface.smiles] == [s.parameters for s in first.fit.surface.smiles]
+    quote(rows, instruments, np.zeros(len(instruments)))
+    again = state.step(rows, np.flatnonzero(near), later + RETRY_NS + 1, OPTIONS, THRESHOLDS)
+    assert again.refitted == len(EXPIRIES)
+    soon = state.step(rows, np.flatnonzero(near), later + 2 * RETRY_NS + KEEP_ALIVE_NS, OPTIONS, THRESHOLDS)
+    assert soon.fit is not None
+    assert soon.fit.surface.state == "certified"
+    assert soon.fit.surface.state_reason == ""
