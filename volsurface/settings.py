@@ -19,7 +19,9 @@ from volsurface.surface.options import WEIGHTINGS, FitOptions
 class FitSettings(param.Parameterized):
     """How quotes become smiles; a change refits everything."""
 
-    min_quotes = param.Integer(6, bounds=(3, 40), doc="An expiry with fewer usable quotes gets no smile.")
+    min_quotes = param.Integer(
+        6, bounds=(3, 40), doc="An expiry with fewer strikes borrows its shape from a neighbour; under 3: no smile."
+    )
     max_spread_points = param.Number(
         50.0, bounds=(1.0, 200.0), doc="Widest usable quote, ask vol minus bid vol, in vol points."
     )

@@ -9,7 +9,7 @@ WEIGHTINGS = ("spread", "equal", "vega")
 class FitOptions:
     """Options of one surface fit.
 
-    min_quotes: an expiry with fewer usable quotes gets no smile.
+    min_quotes: an expiry with fewer usable strikes borrows its shape from a neighbour, with fewer than 3 it gets no smile.
     max_spread: widest usable quote, ask vol minus bid vol, as a fraction (0.5 = 50 vol points).
     spread_floor: smallest half-spread used as a weight, as a fraction of vol (0.002 = 20 bp).
     weighting: "spread" (residuals in half-spreads), "equal" (in vol), "vega" (in price).
