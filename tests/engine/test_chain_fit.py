@@ -12,6 +12,7 @@ from volsurface.engine.chain_fit import STAGES, fit_chain, fit_surface
 from volsurface.market import cleaning
 from volsurface.market.quote import FORWARD_INDEX
 from volsurface.settings import FitSettings
+from volsurface.simulator.chain import simulated_chain
 from volsurface.surface.certificate import verify
 from volsurface.surface.options import FitOptions
 from volsurface.surface.quoted import REASONS
@@ -405,3 +406,14 @@ def test_fit_surface_takes_the_page_s_settings():
     assert len(fit_surface(chain).smiles) == 1
     assert fit_surface(chain, FitSettings(min_quotes=9)).smiles == ()
     assert fit_surface(chain, FitOptions(min_quotes=9)).smiles == ()
+
+
+def test_a_smile_knows_between_which_strikes_it_was_quoted():
+    fit = fit_chain(simulated_chain("BTC", seed=21))
+    for smile in fit.surface.smiles:
+        k = fit.quotes.k[fit.quotes.used & (fit.quotes.expiry_ns == smile.expiry_ns)]
+        assert smile.quoted_k == (k.min(), k.max())
+    smile = fit.surface.smiles[4]
+    inside, beyond = smile.forward, smile.forward * np.exp(2 * smile.quoted_k[1])
+    assert fit.surface.region(inside, smile.expiry_ns).inside_quotes
+    assert fit.surface.region(beyond, smile.expiry_ns).extrapolated_strike

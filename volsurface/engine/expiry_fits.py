@@ -209,6 +209,9 @@ class ExpiryFits:
         share = np.bincount(slot, inside, n) / count
         rmse = np.sqrt(np.bincount(slot, error * error, n) / count)
         worst = np.maximum.reduceat(error, points.slices.offsets[:-1])
+        k = points.slices.k
+        lowest = np.minimum.reduceat(np.where(used, k, np.inf), points.slices.offsets[:-1])
+        highest = np.maximum.reduceat(np.where(used, k, -np.inf), points.slices.offsets[:-1])
         newest = np.maximum.reduceat(quotes.quote_time_ns[rows], points.slices.offsets[:-1])
         dropped = ~quotes.used & (quotes.reason != _BY_DESIGN)
         refused = np.bincount(self._place[dropped], minlength=self._years.size)
@@ -229,6 +232,7 @@ class ExpiryFits:
                 quote_time_ns=int(newest[i]),
                 fit_time_ns=self._now_ns,
                 method=methods[i],
+                quoted_k=(float(lowest[i]), float(highest[i])) if lowest[i] <= highest[i] else None,
             )
             for i, at in enumerate(points.which.tolist())
         ]
