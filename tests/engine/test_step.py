@@ -74,6 +74,12 @@ def test_the_first_step_publishes_all_smiles() -> None:
         assert smile.inside_spread == 1.0
 
 
+def test_before_any_quote_nothing_is_published() -> None:
+    state, rows = made_market()
+    rows["bid"] = rows["ask"] = np.nan
+    assert state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS).fit is None
+
+
 def test_nothing_changed_nothing_done() -> None:
     state, rows = made_market()
     state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)

@@ -1,6 +1,7 @@
 """What is worth a row: each rule with the rows it makes."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,8 @@ from volsurface.io.transport.puller import FeedPuller
 from volsurface.market.instrument import Instrument
 from volsurface.market.quote import FORWARD_FUTURE, FORWARD_INDEX, forward_flag
 from volsurface.market.row_table import RowTable
+from volsurface.surface.certificate import Certificate
+from volsurface.surface.surface import Surface
 
 NAN = math.nan
 S = 10**9
@@ -222,3 +225,15 @@ async def test_a_metric_is_written_when_it_moves_and_once_a_minute(market: Marke
     assert rows["s"].tolist() == [START, START + 3, START + 63]
     assert rows["expiries"].tolist() == [3, 3, 3]
     assert rows["tenors"].tolist() == [5, 5, 5], "7 to 90 days lie between the expiries, 180 does not"
+
+
+async def test_a_surface_without_a_smile_is_stored_as_one(market: Market) -> None:
+    failed = replace(publication(4), surface=Surface("BTC", START * S, (), Certificate.of((), ()), "failed"))
+    market.rows.begin(market.now_ns)
+    market.rows.publication(failed)
+    market.writer.flush()
+    [row] = market.stored("SELECT state, n_smiles FROM surfaces").rows()
+    assert (row["state"], row["n_smiles"]) == ("failed", 0)
+    assert len(market.stored("SELECT * FROM smiles")) == 0
+    with History(market.writer.root) as history:
+        assert history.surface_at((START + 1) * S, "BTC").smiles == ()

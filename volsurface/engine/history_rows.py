@@ -24,7 +24,7 @@ from volsurface.market.quote import (
     forward_source,
 )
 from volsurface.surface.metrics import TenorMetrics
-from volsurface.surface.smile import Smile
+from volsurface.surface.smile import PARAMETER_NAMES, Smile
 
 KEYFRAME_US = 60_000_000
 METRIC_STEP = 1e-4  # a metric is written when one of its vols has moved by 1 bp
@@ -205,13 +205,13 @@ class HistoryRows:
         surface, now_us = publication.surface, self._now_us
         certificate = surface.certificate
         common = {"ts": now_us, "underlying": surface.underlying, "surface_id": publication.surface_id}
-        smiles = surface.smiles
-        parameters = np.array([smile.parameters for smile in smiles], "f8").reshape(len(smiles), -1)
+        smiles, names = surface.smiles, PARAMETER_NAMES["svi"]
+        parameters = np.array([smile.parameters for smile in smiles], "f8").reshape(len(smiles), len(names))
         self._writer.append(
             "smiles", len(smiles),
             {
                 **common,
-                **{name: parameters[:, i].copy() for i, name in enumerate("a b rho m sigma".split()) if smiles},
+                **{name: parameters[:, i].copy() for i, name in enumerate(names)},
                 "expiry": [smile.expiry_ns // 1000 for smile in smiles],
                 "quote_time": [smile.quote_time_ns for smile in smiles],
                 "fit_time": [smile.fit_time_ns for smile in smiles],

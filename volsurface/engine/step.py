@@ -211,6 +211,8 @@ class UnderlyingState:
         if self._fit is None:
             return StepResult(None)
         smiles = self._fit.surface.smiles
+        if not smiles and not self._shown:
+            return StepResult(None, refitted=refitted)  # the first quotes are still coming: nothing has failed yet
         shown = {smile.expiry_ns: displayed_vols(smile) for smile in smiles}
         changes = [displayed_change(shown[s.expiry_ns], self._shown.get(s.expiry_ns)) for s in smiles]
         gone = bool(self._shown.keys() - shown.keys())
