@@ -1,6 +1,7 @@
 """The views outside a page: what HoloViews must have named, what is sent when, ranges, words, and use in a notebook."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import panel as pn
@@ -171,6 +172,18 @@ async def test_the_strip_says_it_in_words(hub: SurfaceHub, client: ScriptedClien
     strip = by_id(hub)
     assert (strip["arbitrage"]["value"], strip["arbitrage"]["note"]) == ("not certified", "1 butterfly, 0 calendar")
     assert json.loads(json.dumps(cells(hub, Choices(underlying="BTC"), PageState(Counts()))))
+
+
+async def test_a_fallback_is_named_with_its_reason(hub: SurfaceHub, client: ScriptedClient) -> None:
+    client.step()
+    made = client.surfaces["BTC"]
+    surface = replace(made.surface, state="fallback", state_reason="no certified fit near the quotes of 2.9 days")
+    client.surfaces["BTC"] = replace(made, surface=surface)
+    hub.take()
+    strip = by_id(hub)
+    assert strip["arbitrage"]["value"] == "certified, fallback"
+    assert "no certified fit near the quotes" in strip["arbitrage"]["title"]
+    assert strip["arbitrage"]["tone"] == "warn"
 
 
 async def test_a_frozen_page_says_since_when(hub: SurfaceHub) -> None:

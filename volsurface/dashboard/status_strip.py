@@ -137,17 +137,22 @@ def _fit(picture: Picture) -> list[dict[str, Any]]:
     butterfly = sum(v.verdict == "violated" for v in certificate.butterfly)
     calendar = sum(v.verdict == "violated" for v in certificate.calendar)
     undecided = certificate.violations - butterfly - calendar
+    surface = picture.surface
     words = "certified" if certificate.ok else "not certified"
+    if surface.state in ("stale", "fallback"):
+        words += f", {surface.state}"
     title = "Proved free of butterfly and calendar arbitrage at every strike" if certificate.ok else (
         f"{butterfly} butterfly and {calendar} calendar violations" + (f", {undecided} undecided" if undecided else "")
         + "; click goes to the next expiry concerned"
     )  # fmt: skip
+    if surface.state_reason:
+        title += f". {surface.state}: {surface.state_reason}"
     return [
         _cell("fit", "fit RMSE", f"{formatting.basis_points(rmse)} bp", 3, f"{well}/{len(smiles)} inside",
               title=f"Distance of the fit to the mids; {well} of {len(smiles)} expiries have at least "
                     f"{100 * INSIDE_OK:.0f} % of their quotes around the fit"),
         _cell("arbitrage", "arbitrage", words, 2, f"{butterfly} butterfly, {calendar} calendar", title=title,
-              tone="good" if certificate.ok else "bad", click=True),
+              tone="bad" if not certificate.ok else "good" if surface.state == "certified" else "warn", click=True),
     ]  # fmt: skip
 
 

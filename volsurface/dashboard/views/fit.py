@@ -54,7 +54,7 @@ class FitView(Viewer):
         verdict = "certified: no butterfly, no calendar arbitrage at any strike"
         words = verdict if certificate.ok else f"not certified: {certificate.violations} verdicts are not ok"
         self.card.title(f"FIT · {picture.publication.underlying}", words)
-        self.card.alarm(violations(picture))
+        self.card.alarm("; ".join(text for text in (picture.surface.state_reason, violations(picture)) if text))
         tables.put(self._table, fit_table(picture))
         tables.put(self._reasons, reason_table(picture))
 
