@@ -5,6 +5,7 @@ underlyings with twelve smiles each a second, five-second flushes, ten-minute bl
 """
 
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -39,13 +40,14 @@ def main(minutes: float = 65.0, as_json: bool = False) -> int:
     with tempfile.TemporaryDirectory(prefix="vsbench") as folder:
         result = run(Path(folder) / "history" / "simulated", round(minutes * 60))
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps({name: None if math.isnan(value) else value for name, value in result.items()}))
     else:
         table = Table(title=f"history: {INSTRUMENTS} instruments at 1 row/s, {minutes:g} minutes of market time")
         table.add_column("figure")
         table.add_column("value", justify="right")
         for name, value in result.items():
-            table.add_row(name.replace("_", " "), f"{value:,.4g}")
+            if not math.isnan(value):
+                table.add_row(name.replace("_", " "), f"{value:,.4g}")
         Console().print(table)
     return 0
 
@@ -93,7 +95,8 @@ def run(root: Path, seconds: int) -> dict[str, float]:
 def _waiting(writer: Writer) -> bool:
     """Tell whether closed blocks are still to be compacted."""
     state = load_state(writer.root)
-    return state.marks["quotes"] < (writer.last_us + 1) // state.block_us * state.block_us
+    closed_us = (writer.last_us + 1) // state.block_us * state.block_us
+    return closed_us > START_S * 1_000_000 and state.marks["quotes"] < closed_us  # a short run closes no block
 
 
 def _bytes(root: Path, table: str, seconds: int) -> float:
@@ -101,7 +104,7 @@ def _bytes(root: Path, table: str, seconds: int) -> float:
     cold = list((root / table / "cold").rglob("*.parquet")) if TABLES[table].compacted else []
     covered = 600.0 * (len(cold) - 1)  # the empty first segment
     size = sum(path.stat().st_size for path in cold)
-    return size * DAY_S / covered if covered > 0 else 0.0
+    return size * DAY_S / covered if covered > 0 else math.nan  # a short run has no compacted block to measure
 
 
 def _answers(root: Path, seconds: int) -> dict[str, float]:
