@@ -219,7 +219,7 @@ def bench_ingest(as_json: JSON = False) -> None:
 
 @bench.command("history")
 def bench_history(
-    minutes: Annotated[float, typer.Option(help="Market time to write; it runs as fast as it can.")] = 65.0,
+    minutes: Annotated[float, typer.Option(min=2.0, help="Market time to write; it runs as fast as it can.")] = 65.0,
     as_json: JSON = False,
 ) -> None:
     """The history: CPU to write it, its size, and how fast it answers."""
