@@ -238,7 +238,6 @@ EXAMPLES = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("flag", [name for name, *_ in FLAGS if name != "data"])
 async def test_panel_passes_each_flag_on(runtime: Path, tmp_path: Path, flag: str) -> None:
     values = list(EXAMPLES.get(flag, []))
