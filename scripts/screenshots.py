@@ -7,27 +7,18 @@ console error or asks another host for anything.
 """
 
 import argparse
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
+from volsurface.bench.pipeline import CHROMIUM_FLAGS, chromium, wait_for_page
+from volsurface.commands.serve import panel_command
+from volsurface.engine.supervisor import free_port
+
 ROOT = Path(__file__).parents[1]
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars"
-).split()
-SERVE = (
-    "--address 127.0.0.1 --warm --plugins volsurface.api.routes --unused-session-lifetime 15000 "
-    "--check-unused-sessions 5000 --keep-alive 10000"
-).split()
 # name, width, height, query, tab
 PICTURES = (
     ("page-dark", 1600, 950, "", "Live"),
@@ -44,27 +35,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images", help="folder of the pictures")
     out = parser.parse_args().out
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        print("no chromium on the PATH; install the package chromium", file=sys.stderr)
-        return 1
+    browser = chromium()
     out.mkdir(parents=True, exist_ok=True)
     port = free_port()
     with tempfile.TemporaryDirectory() as data:
-        command = [sys.executable, "-m", "panel", "serve", str(ROOT / "app.py"), "--port", str(port), *SERVE]
-        server = subprocess.Popen([*command, "--args", "--data", data], cwd=ROOT)
+        server = subprocess.Popen(panel_command(["--data", data], port=port, address="127.0.0.1"), cwd=ROOT)
         try:
-            wait_until_healthy(port, server)
-            return take_pictures(f"http://127.0.0.1:{port}", chromium, out)
+            wait_for_page(port, server)
+            return take_pictures(f"http://127.0.0.1:{port}", browser, out)
         finally:
             server.terminate()
             server.wait(15)
 
 
-def take_pictures(base: str, chromium: str, out: Path) -> int:
+def take_pictures(base: str, executable: str, out: Path) -> int:
     faults: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_FLAGS))
         for name, width, height, query, tab in PICTURES:
             context = browser.new_context(viewport={"width": width, "height": height})
             context.add_init_script("localStorage.setItem('vs-note', 'simulated-1')")
@@ -93,23 +80,6 @@ def wait_until_it_moves(page: Page) -> None:
     """Wait for a surface of which ten further frames have come."""
     page.wait_for_function("window.__surface && window.__surface.frames > 0", timeout=90_000)
     page.wait_for_function("n => window.__surface.frames > n + 10", arg=page.evaluate("window.__surface.frames"))
-
-
-def wait_until_healthy(port: int, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/app", timeout=10):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise SystemExit("the page server did not start")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

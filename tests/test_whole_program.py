@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,17 @@ async def test_surfaces_of_both_coins_move(server: Server, client: LiveClient) -
             assert 0.1 < smile.atm_vol < 3.0
     assert client.status["source"] == "simulated"
     assert client.status["backlog"] <= client.status["instruments"]
+
+
+async def test_the_server_is_healthy_before_any_page_is_opened(server: Server, client: LiveClient) -> None:
+    def health() -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=5) as answer:
+                return int(answer.status)
+        except OSError:
+            return 0
+
+    await server.until(lambda: health() == 200, 20, "health without a visitor")
 
 
 async def test_a_setting_is_taken_by_the_engine_and_a_wrong_one_refused(server: Server, client: LiveClient) -> None:

@@ -87,6 +87,9 @@ def page(ensure_services: Callable[[Sequence[str]], Services], argv: Sequence[st
     if current_request() is None:
         # The server warms itself up and nobody will look. Not a whole page: Panel ends this session by walking a set of
         # callbacks, and a page's end adds one to it, which in one start of three ended the server.
+        # The engine is followed from now on all the same: /healthz must not wait for a first visitor. This thread's loop is
+        # the one the server will run.
+        asyncio.get_event_loop_policy().get_event_loop().call_soon(_process.hub.start)
         return pn.pane.HTML("")
     return open_page(_process)
 

@@ -15,9 +15,6 @@ from volsurface.settings import Settings
 
 HEADING = """:host { font: 600 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; letter-spacing: .06em; color: var(--vs-muted);
   margin: 14px 0 6px; } p { margin: 0; }"""
-WORDS = (
-    """:host { font: 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; color: var(--vs-muted); } p { margin: 0; }"""
-)
 THRESHOLDS = {
     "vol_change_bp": "Refit beyond, bp",
     "publish_change_bp": "Publish beyond, bp",

@@ -47,7 +47,7 @@ class Historian:
         writer: Writer | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
-        self._store, self._run_folder, self._source, self._run_id = store, run_folder, source, run
+        self._store, self._run_folder, self._source = store, run_folder, source
         self._clock = clock or SystemClock()
         self._puller = FeedPuller(UnixChannel(run_folder / FEED_SOCKET))
         self._client = LiveClient(run_folder)

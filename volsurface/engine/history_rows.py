@@ -47,7 +47,6 @@ class HistoryRows:
     def forget(self) -> None:
         """Forget what was written last: the store was emptied."""
         self._forget_feed()
-        self._surfaces: dict[str, Publication] = {}
         self._smiles: dict[tuple[str, int], Smile] = {}
         self._metrics: dict[tuple[str, str, float], tuple[int, np.ndarray]] = {}
         self._measured: dict[tuple[str, int], np.ndarray] = {}

@@ -23,7 +23,12 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 FLAGS: tuple[tuple[str, str | None, str | None, str], ...] = (
     ("venues", "NAME", "+", "real venues to connect to, e.g. deribit (default: simulated venues on this machine)"),
     ("venue-url", "NAME=URL", "+", "another address for a venue, as `volsurface simulate` prints it"),
-    ("chains", "PATH", "+", "recorded chain files, or folders of them, played as a market"),
+    (
+        "chains",
+        "PATH",
+        "+",
+        "recorded chain files, or folders of them (there, files with 'chain' in their name if any), played as a market",
+    ),
     ("underlyings", "COIN", "+", "coins to follow (default: BTC ETH)"),
     ("rate", "N", None, "messages per second of the simulated market"),
     ("seed", "N", None, "seed of the simulated market"),
