@@ -32,6 +32,7 @@ def smile(days: int, shift: float = 0.0) -> Smile:
         quote_time_ns=MARKET_NS - 111,
         fit_time_ns=MARKET_NS - 7,
         method="free",
+        quoted_k=None if days == 35 else (-0.7 / 3, 0.1 * days / 3),
     )
 
 
@@ -39,7 +40,7 @@ def surface(underlying: str = "BTC", shift: float = 0.0) -> Surface:
     smiles = tuple(smile(days, shift) for days in (7, 35, 98))
     butterfly = tuple(Verdict("ok", 0.1 / 3, 0.25 + i / 7, i == 1, None) for i in range(3))
     calendar = (Verdict("ok", None, 0.3, False, None), Verdict("violated", -1 / 3, -1e-3, True, (-math.inf, 0.1)))
-    return Surface(underlying, MARKET_NS, smiles, Certificate.of(butterfly, calendar), "uncertified")
+    return Surface(underlying, MARKET_NS, smiles, Certificate.of(butterfly, calendar), "failed", "a made-up reason")
 
 
 def publication(surface_id: int = 1, underlying: str = "BTC", shift: float = 0.0) -> Publication:

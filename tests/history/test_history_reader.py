@@ -15,6 +15,7 @@ from volsurface.engine.history_rows import HistoryRows
 from volsurface.errors import HistoryError
 from volsurface.io.history.compaction import Ages
 from volsurface.io.history.reader import History
+from volsurface.io.history.schema import VERSION
 from volsurface.io.history.segments import hot_segments, load_state
 from volsurface.io.history.writer import Writer
 
@@ -155,7 +156,7 @@ def test_a_folder_that_is_no_history_is_a_sentence(tmp_path: Path, case: str) ->
         "empty": "holds no history: neither it nor a folder in it has a state.json",
         "state": "cannot read the history in .*: IO Error: No files found",
         "json": "state.json is damaged",
-        "version": "has history schema 7, this program reads and writes 1",
+        "version": f"has history schema 7, this program reads and writes {VERSION}",
     }[case]
     with pytest.raises(HistoryError, match=sentence):
         History(folder)

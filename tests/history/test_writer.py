@@ -13,6 +13,7 @@ from store_process import INSTRUMENTS, START, open_writer, write_second
 from volsurface.errors import HistoryError, ServiceError
 from volsurface.io.history import segments
 from volsurface.io.history import writer as writer_module
+from volsurface.io.history.schema import VERSION
 from volsurface.io.history.segments import hot_segments, load_state
 from volsurface.io.history.writer import Writer
 
@@ -89,7 +90,7 @@ def test_another_schema_is_refused_with_both_numbers(root: Path) -> None:
     state = load_state(root)
     state.version = 99
     state.save(root)
-    with pytest.raises(HistoryError, match=r"has history schema 99, this program reads and writes 1"):
+    with pytest.raises(HistoryError, match=rf"has history schema 99, this program reads and writes {VERSION}"):
         open_writer(root)
 
 

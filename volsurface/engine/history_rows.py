@@ -214,6 +214,8 @@ class HistoryRows:
                 "expiry": [smile.expiry_ns // 1000 for smile in smiles],
                 "quote_time": [smile.quote_time_ns for smile in smiles],
                 "fit_time": [smile.fit_time_ns for smile in smiles],
+                "quoted_low": [smile.quoted_k[0] if smile.quoted_k else None for smile in smiles],
+                "quoted_high": [smile.quoted_k[1] if smile.quoted_k else None for smile in smiles],
                 **{name: [getattr(smile, name) for smile in smiles] for name in _SMILE_FIELDS},
             },
         )  # fmt: skip
@@ -227,6 +229,7 @@ class HistoryRows:
                 "published": publication.published_ns // 1000,
                 "spot": publication.spot,
                 "state": surface.state,
+                "state_reason": surface.state_reason or None,
                 "certificate_ok": certificate.ok,
                 "min_butterfly_margin": min((v.margin for v in certificate.butterfly), default=None),
                 "min_calendar_margin": min((v.margin for v in certificate.calendar), default=None),

@@ -1,6 +1,7 @@
 """A reader's handle on a history: tables, surfaces and metrics as of any time, while the writer goes on."""
 
 import json
+import math
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -221,6 +222,7 @@ def _surface(row: dict[str, Any], smiles: list[dict[str, Any]]) -> Surface:
                 "underlying": row["underlying"],
                 "valuation_time": to_iso(int(row["valuation_time"].astype("int64"))),
                 "state": row["state"],
+                "state_reason": row["state_reason"] or "",
                 "smiles": smiles,
                 "certificate": json.loads(row["certificate"]),
             }
@@ -243,6 +245,7 @@ def _smile(row: dict[str, Any]) -> dict[str, Any]:
         "expiry": to_iso(plain["expiry_ns"]),
         "quote_time": to_iso(plain["quote_time_ns"]),
         "fit_time": to_iso(plain["fit_time_ns"]),
+        "quoted_k": None if math.isnan(plain["quoted_low"]) else (plain["quoted_low"], plain["quoted_high"]),
     }
 
 

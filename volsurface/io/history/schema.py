@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = 1
+VERSION = 2  # 2: the quoted range of a smile, the reason for a surface's state
 
 # How a value of each SQL type comes in: a numpy type, the value that stands for NULL there, and the SQL that turns the
 # one into the other. Times come as integers (microseconds or nanoseconds since 1970 UTC), a missing float as NaN.
@@ -123,6 +123,8 @@ TABLES = {
             method         | VARCHAR      |               | how the parameters came about
             quote_time     | TIMESTAMP_NS | UTC           | newest quote in the fit
             fit_time       | TIMESTAMP_NS | UTC           | market time of the fit
+            quoted_low     | DOUBLE       | log-moneyness | least k = ln(strike / forward) of the quotes used; NULL where not known
+            quoted_high    | DOUBLE       | log-moneyness | largest; a vol beyond the two is extrapolated
             """,
             order=("underlying", "expiry", "ts"),
         ),
@@ -138,6 +140,7 @@ TABLES = {
             published            | TIMESTAMP    | UTC      | wall clock when it was published
             spot                 | DOUBLE       | quote currency per coin | index
             state                | VARCHAR      |          | certified, stale, fallback or failed
+            state_reason         | VARCHAR      |          | in words, why it is not certified; NULL when it is
             certificate_ok       | BOOLEAN      |          | no static arbitrage, proved for every strike
             min_butterfly_margin | DOUBLE       |          | smallest butterfly function g over all smiles; negative is arbitrage
             min_calendar_margin  | DOUBLE       |          | smallest (w_later - w_earlier) / w_later(0) over adjacent expiries
