@@ -176,7 +176,7 @@ async def test_anything_new_ends_the_hold(what):
     elif what == "listing":
         table.listed([option(9)], 1)
     else:
-        table.forward(1, "BTC", 0, 5.0, 1, 1)
+        table.forward(1, "deribit", "BTC", 0, 5.0, 1, 1)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -325,7 +325,7 @@ async def test_the_simulated_market_arrives_through_its_real_protocol(run_folder
             lambda: (
                 states(puller).get("deribit") == "live"
                 and (puller.rows["bid"] > 0).sum() > 20
-                and puller.forwards.get(("BTC", 0), 0.0) > 0  # the spot index
+                and puller.forwards.get(("deribit", "BTC", 0), 0.0) > 0  # the spot index
             ),
         )
         assert {instrument.venue for instrument in puller.directory} == {"deribit"}
@@ -385,7 +385,10 @@ async def test_a_killed_feed_comes_back_with_another_epoch(run_folder, tmp_path)
         )
         try:
             await pull_until(puller, lambda: puller.snapshot and puller.epoch not in epochs)
-            assert (len(puller.directory), puller.forwards["BTC", puller.directory[0].expiry_ns]) == (2, 91000.0)
+            assert (len(puller.directory), puller.forwards["deribit", "BTC", puller.directory[0].expiry_ns]) == (
+                2,
+                91000.0,
+            )
             assert puller.rows["bid"].tolist() == pytest.approx([0.05, NAN], nan_ok=True)
             epochs.add(puller.epoch)
             process.send_signal(signal.SIGKILL if run == 0 else signal.SIGTERM)

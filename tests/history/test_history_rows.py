@@ -174,8 +174,8 @@ async def test_forwards_and_the_spot_are_written_when_they_change(market: Market
     expiry_ns = (START + 86400) * S
 
     def say(future: float, spot: float) -> None:
-        market.table.forward(FORWARD_FUTURE, "BTC", expiry_ns, future, market.now_ns, market.now_ns)
-        market.table.forward(FORWARD_INDEX, "BTC", 0, spot, market.now_ns, market.now_ns)
+        market.table.forward(FORWARD_FUTURE, "deribit", "BTC", expiry_ns, future, market.now_ns, market.now_ns)
+        market.table.forward(FORWARD_INDEX, "deribit", "BTC", 0, spot, market.now_ns, market.now_ns)
 
     say(100.0, 99.0)
     await market.second()

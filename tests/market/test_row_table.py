@@ -171,13 +171,15 @@ def test_the_table_grows_and_keeps_what_it_has():
 def test_a_forward_replaces_the_one_of_its_expiry():
     table = RowTable(EPOCH)
     for expiry in range(1, 100):  # more than there is room for at first
-        table.forward(FORWARD_FUTURE, "BTC", expiry, 100.0 + expiry, 1, 2)
-    table.forward(FORWARD_INDEX, "BTC", 0, 99.0, 1, 2)
+        table.forward(FORWARD_FUTURE, "deribit", "BTC", expiry, 100.0 + expiry, 1, 2)
+    table.forward(FORWARD_INDEX, "deribit", "BTC", 0, 99.0, 1, 2)
     cursor = table.version
-    table.forward(FORWARD_SYNTHETIC, "BTC", 5, 123.0, 3, 4)
-    table.forward(FORWARD_SYNTHETIC, "BTC", 6, NAN, 3, 4)
-    table.forward(FORWARD_SYNTHETIC, "BTC", 6, 0.0, 3, 4)
-    assert table.reply(10, EPOCH, cursor, 0, 0).forwards.tolist() == [(101, FORWARD_SYNTHETIC, b"BTC", 5, 123.0, 3, 4)]
+    table.forward(FORWARD_SYNTHETIC, "deribit", "BTC", 5, 123.0, 3, 4)
+    table.forward(FORWARD_SYNTHETIC, "deribit", "BTC", 6, NAN, 3, 4)
+    table.forward(FORWARD_SYNTHETIC, "deribit", "BTC", 6, 0.0, 3, 4)
+    assert table.reply(10, EPOCH, cursor, 0, 0).forwards.tolist() == [
+        (101, FORWARD_SYNTHETIC, b"deribit", b"BTC", 5, 123.0, 3, 4)
+    ]
     everything = table.reply(10, 0, 0, 0, 0).forwards
     assert everything.size == 100
     assert everything["value"][everything["expiry_ns"] == 6].tolist() == [106.0]
@@ -190,7 +192,7 @@ def test_pages_hold_the_lowest_versions_first_and_miss_nothing_that_is_rewritten
     page = table.reply(2, EPOCH, 4, 0, 77)
     assert (page.rows["iid"].tolist(), page.flags, page.cursor, page.feed_time_ns) == ([2, 0], MORE, 6, 77)
     ticker(table, 2, 0.4, 0.5)
-    table.forward(FORWARD_INDEX, "BTC", 0, 1.0, 1, 1)
+    table.forward(FORWARD_INDEX, "deribit", "BTC", 0, 1.0, 1, 1)
     page = table.reply(2, EPOCH, page.cursor, 0, 78)
     assert (page.rows["iid"].tolist(), page.flags, page.cursor, page.forwards.size) == ([3, 1], MORE, 8, 0)
     page = table.reply(2, EPOCH, page.cursor, 0, 79)
@@ -266,7 +268,7 @@ def test_the_next_write_is_announced_once():
         lambda: book(table, 0),
         lambda: ticker(table, 0),
         lambda: table.book_lost(0, 1),
-        lambda: table.forward(FORWARD_INDEX, "BTC", 0, 1.0, 1, 1),
+        lambda: table.forward(FORWARD_INDEX, "deribit", "BTC", 0, 1.0, 1, 1),
         lambda: table.event("gap", 1),
         lambda: table.closed(0, 1),
         lambda: table.listed([option(5)], 1),

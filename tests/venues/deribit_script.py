@@ -44,9 +44,11 @@ class RecordingSink:
     def book_lost(self, iid: int, now_ns: int) -> None:
         self.calls.append(("book_lost", {"iid": iid, "now_ns": now_ns}))
 
-    def forward(self, source: int, underlying: str, expiry_ns: int, value: float, venue_ns: int, recv_ns: int) -> None:
+    def forward(
+        self, source: int, venue: str, underlying: str, expiry_ns: int, value: float, venue_ns: int, recv_ns: int
+    ) -> None:
         self.calls.append(
-            ("forward", {"source": source, "underlying": underlying, "expiry_ns": expiry_ns, "value": value,
+            ("forward", {"source": source, "venue": venue, "underlying": underlying, "expiry_ns": expiry_ns, "value": value,
                          "ts_venue_ns": venue_ns, "ts_recv_ns": recv_ns})
         )  # fmt: skip
 

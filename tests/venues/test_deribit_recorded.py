@@ -129,7 +129,7 @@ class PlainReading:
         if value != call["fwd"] and data["timestamp"] >= when:
             self.forwards[key] = call["fwd"], data["timestamp"]
             self.calls.append(
-                ("forward", {"source": call["flags"] >> 16, "underlying": key[0], "expiry_ns": expiry_ms * 10**6,
+                ("forward", {"source": call["flags"] >> 16, "venue": "deribit", "underlying": key[0], "expiry_ns": expiry_ms * 10**6,
                              "value": call["fwd"], "ts_venue_ns": call["ts_venue_ns"], "ts_recv_ns": received_ns})
             )  # fmt: skip
         self.calls.append(("ticker", call))

@@ -268,7 +268,10 @@ class Engine:
             self._latencies.append((float(np.median(ages_ms)), float(ages_ms.max())))
 
     def _spot(self, underlying: str) -> float:
-        return float(self._puller.forwards.get((underlying, 0), float("nan")))
+        """Return the index of the first wanted venue that tells one, else of any; NaN when none does."""
+        told = {key[0]: value for key, value in self._puller.forwards.items() if key[1:] == (underlying, 0)}
+        wanted = [venue for venue in self.settings.market.venues if venue in told] or list(told)
+        return told[wanted[0]] if wanted else float("nan")
 
     async def _status_loop(self) -> None:
         while True:

@@ -58,7 +58,7 @@ class HistoryRows:
         self._written_us = np.empty(0, "i8")
         self._venue_of = np.empty(0, "i4")
         self._venues: dict[str, int] = {}
-        self._forwards: dict[tuple[bytes, int, int], float] = {}
+        self._forwards: dict[tuple[bytes, bytes, int, int], float] = {}
 
     def begin(self, now_ns: int) -> None:
         """Start the next second, at the market's time `now_ns`."""
@@ -147,17 +147,21 @@ class HistoryRows:
         self._writer.append("quotes", chosen.size, columns)
 
     def _forward_rows(self, batch: Batch) -> None:
-        newest = {(f["underlying"], int(f["expiry_ns"]), int(f["kind"])): float(f["value"]) for f in batch.forwards}
+        newest = {
+            (f["venue"], f["underlying"], int(f["expiry_ns"]), int(f["kind"])): float(f["value"])
+            for f in batch.forwards
+        }
         changed = {key: value for key, value in newest.items() if self._forwards.get(key) != value}
         self._forwards |= changed
         self._writer.append(
             "forwards", len(changed),
             {
                 "ts": self._now_us,
-                "underlying": [underlying.decode() for underlying, _, _ in changed],
-                "expiry": [expiry_ns // 1000 if expiry_ns else None for _, expiry_ns, _ in changed],
+                "venue": [venue.decode() for venue, _, _, _ in changed],
+                "underlying": [underlying.decode() for _, underlying, _, _ in changed],
+                "expiry": [expiry_ns // 1000 if expiry_ns else None for _, _, expiry_ns, _ in changed],
                 "value": list(changed.values()),
-                "source": [FORWARD_NAMES[kind] for _, _, kind in changed],
+                "source": [FORWARD_NAMES[kind] for _, _, _, kind in changed],
             },
         )  # fmt: skip
 

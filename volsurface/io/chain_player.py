@@ -143,14 +143,20 @@ class ChainPlayer:
         return iids
 
     def _write_forwards(self, chain: Chain, now_ns: int) -> None:
+        venues = np.unique(chain.venue.astype(str)).tolist()
+        for venue in venues:
+            self._write_venue_forwards(venue, chain if len(venues) == 1 else chain.take(chain.venue == venue), now_ns)
+
+    def _write_venue_forwards(self, venue: str, chain: Chain, now_ns: int) -> None:
         index = chain.index[np.isfinite(chain.index)]
         if index.size:
-            self._table.forward(FORWARD_INDEX, chain.underlying, 0, float(np.median(index)), chain.time_ns, now_ns)
+            value = float(np.median(index))
+            self._table.forward(FORWARD_INDEX, venue, chain.underlying, 0, value, chain.time_ns, now_ns)
         told = np.isfinite(chain.forward) & (chain.forward_source != FORWARD_NONE)
         for expiry_ns in np.unique(chain.expiry_ns[told]).tolist():
             row = int(np.flatnonzero(told & (chain.expiry_ns == expiry_ns))[0])
             self._table.forward(
-                int(chain.forward_source[row]), chain.underlying, expiry_ns, float(chain.forward[row]),
+                int(chain.forward_source[row]), venue, chain.underlying, expiry_ns, float(chain.forward[row]),
                 chain.time_ns, now_ns,
             )  # fmt: skip
 

@@ -34,12 +34,12 @@ ROW = np.dtype(
 )
 ROW_STRUCT = struct.Struct("<QiIqqq11d")
 
-# One per (kind, underlying, expiry): a tick here touches every strike. expiry_ns is 0 for the spot index.
+# One per (venue, underlying, expiry): a tick here touches every strike. expiry_ns is 0 for the venue's index.
 FORWARD = np.dtype(
-    [("version", "<u8"), ("kind", "<u4"), ("underlying", "S4"), ("expiry_ns", "<i8"), ("value", "<f8")]
-    + [("ts_venue_ns", "<i8"), ("ts_recv_ns", "<i8")]
+    [("version", "<u8"), ("kind", "<u4"), ("venue", "S12"), ("underlying", "S8"), ("expiry_ns", "<i8")]
+    + [("value", "<f8"), ("ts_venue_ns", "<i8"), ("ts_recv_ns", "<i8")]
 )
-FORWARD_STRUCT = struct.Struct("<QI4sqdqq")
+FORWARD_STRUCT = struct.Struct("<QI12s8sqdqq")
 
 # One per venue in every reply: what a status strip needs to know.
 VENUE = np.dtype(
@@ -56,12 +56,12 @@ EVENT = np.dtype(
 EVENT_STRUCT = struct.Struct("<QqHHiddd")
 EVENT_KINDS = (
     "none trade gap resubscribe connect disconnect reject_frame reject_quote fit_failure stale settings dropped "
-    "recording_gap disk restart published listed"
+    "recording_gap disk restart published listed notice"
 ).split()
 SEVERITIES = ("info", "warning", "error")
 
 assert ROW.itemsize == ROW_STRUCT.size == 128
-assert FORWARD.itemsize == FORWARD_STRUCT.size == 48
+assert FORWARD.itemsize == FORWARD_STRUCT.size == 64
 assert VENUE.itemsize == VENUE_STRUCT.size == 64
 assert EVENT.itemsize == EVENT_STRUCT.size == 48
 

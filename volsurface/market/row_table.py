@@ -113,7 +113,7 @@ class RowTable:
         self._buffer = bytearray(_WIDTH * max(1, capacity))
         self._rows = np.frombuffer(self._buffer, ROW)
         self._flags: list[int] = []  # the rows' flags again: a list answers ten times faster than the array
-        self._forward_slots: dict[tuple[str, int], int] = {}
+        self._forward_slots: dict[tuple[str, str, int], int] = {}
         self._forward_buffer = bytearray(FORWARD.itemsize * 64)
         self._ring = bytearray(EVENT.itemsize * EVENT_RING)
         self._texts: dict[int, str] = {}
@@ -223,18 +223,19 @@ class RowTable:
         self._wake()
 
     def forward(
-        self, source: int, underlying: str, expiry_ns: int, value: float, ts_venue_ns: int, ts_recv_ns: int
+        self, source: int, venue: str, underlying: str, expiry_ns: int, value: float, ts_venue_ns: int, ts_recv_ns: int
     ) -> None:
-        """Write the forward of an expiry, or the spot index when `expiry_ns` is 0; a value that is no price is ignored."""
+        """Write a venue's forward of an expiry, or its index when `expiry_ns` is 0; what is no price is ignored."""
         if not 0.0 < value < _INF:
             return
-        slot = self._forward_slots.setdefault((underlying, expiry_ns), len(self._forward_slots))
+        slot = self._forward_slots.setdefault((venue, underlying, expiry_ns), len(self._forward_slots))
         if slot * FORWARD.itemsize == len(self._forward_buffer):
             self._forward_buffer = self._forward_buffer + bytes(len(self._forward_buffer))
         self.version += 1
         FORWARD_STRUCT.pack_into(
             self._forward_buffer, slot * FORWARD.itemsize,
-            self.version, source, underlying.encode("ascii"), expiry_ns, value, ts_venue_ns, ts_recv_ns,
+            self.version, source, venue.encode("ascii"), underlying.encode("ascii"), expiry_ns, value,
+            ts_venue_ns, ts_recv_ns,
         )  # fmt: skip
         if self.on_next_write is not None:
             self._wake()

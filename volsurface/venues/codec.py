@@ -4,10 +4,25 @@ A codec never does I/O, reads no clock and draws no random number; time is an ar
 by `io/connection.py` (a socket), by a replay (a file) or by a test (a list), which therefore see the same behaviour.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from volsurface.market.book import Book
 from volsurface.market.instrument import Instrument
+
+Levels = list[tuple[float, float]]  # (price, size), best first
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A public GET that a codec wants made; `tag` comes back with the answer.
+
+    url: absolute, with its query. Two codecs that ask for the same url at about the same time may be given one answer.
+    """
+
+    tag: str
+    url: str
 
 
 class Sink(Protocol):
@@ -39,9 +54,9 @@ class Sink(Protocol):
         """The instrument's book has a gap: its bid and ask are unknown until a snapshot (or a ticker) brings them."""
 
     def forward(
-        self, source: int, underlying: str, expiry_ns: int, value: float, ts_venue_ns: int, ts_recv_ns: int
+        self, source: int, venue: str, underlying: str, expiry_ns: int, value: float, ts_venue_ns: int, ts_recv_ns: int
     ) -> None:
-        """Take a forward of an expiry, or the spot index when `expiry_ns` is 0; `source` is market.quote.FORWARD_*."""
+        """Take a venue's forward of an expiry, or its index when `expiry_ns` is 0; `source` is market.quote.FORWARD_*."""
 
     def event(
         self, kind: str, now_ns: int, severity: str = "info", iid: int = -1, text: str = "",
@@ -51,7 +66,11 @@ class Sink(Protocol):
 
 
 class Codec(Protocol):
-    """One venue's protocol on one connection."""
+    """One venue's protocol on one connection.
+
+    A codec is made with `(underlyings, channels, sink, *, rest_url, shard)`: rest_url is where its requests go, shard
+    (i, n) which part of the instruments is its own where one connection is not enough (`venues.sharding`).
+    """
 
     venue: str
     sink: Sink
@@ -65,6 +84,13 @@ class Codec(Protocol):
     last_receive_ns: int  # when the last frame came
     last_venue_ns: int  # newest venue time seen
     hang_up: str  # why the connection should be closed and made again; empty while it is healthy
+
+    @property
+    def books(self) -> Mapping[int, Book]:
+        """The live books by instrument id, prices and sizes in the units of the rows."""
+
+    def depth(self, iid: int, levels: int) -> tuple[Levels, Levels]:
+        """Return the best `levels` of an instrument's bids and asks; both are empty without a live book."""
 
     def connected(self, now_ns: int) -> None:
         """The socket is open: forget the last connection and queue the opening frames."""
@@ -83,3 +109,12 @@ class Codec(Protocol):
 
     def frames_to_send(self) -> list[bytes]:
         """Return the frames queued since the last call, in order; each is one text message."""
+
+    def requests_to_make(self) -> list[HttpRequest]:
+        """Return the GETs queued since the last call; a codec that lists over the websocket has none."""
+
+    def answered(self, tag: str, status: int, body: bytes, now_ns: int) -> None:
+        """Take the answer to a request. Never raises for what it contains.
+
+        status: of HTTP, or 0 when the venue could not be reached; `body` then says why, as UTF-8.
+        """

@@ -8,13 +8,14 @@ instruments of each currency and subscribes to their channels, at the pace the v
 heartbeats, follows listings and expiries, and gets a new snapshot for a book that has lost a change.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from volsurface.venues.codec import Sink
+from volsurface.market.book import Book
+from volsurface.venues.codec import HttpRequest, Levels, Sink
 from volsurface.venues.deribit_channels import checked_channels
 from volsurface.venues.deribit_followed import FollowedOptions
 from volsurface.venues.deribit_messages import (
@@ -30,8 +31,10 @@ from volsurface.venues.deribit_messages import (
 from volsurface.venues.deribit_names import VENUE, families
 from volsurface.venues.deribit_streams import OptionStream
 from volsurface.venues.pacing import Pace, Timers
+from volsurface.venues.sharding import WHOLE
 
 URL = "wss://www.deribit.com/ws/api/v2"
+REST_URL = "https://www.deribit.com/api/v2"  # not asked: the websocket lists too
 PUBLIC_INTERVAL, RAW_INTERVAL = "100ms", "raw"  # the fastest without and with credentials
 
 NS_PER_S = 1_000_000_000
@@ -58,6 +61,11 @@ SUBSCRIBE, GET_INSTRUMENTS = "public/subscribe", "public/get_instruments"
 SET_HEARTBEAT = "public/set_heartbeat"
 
 
+def connections(_n_instruments: int, _channels: Sequence[str]) -> int:
+    """Return 1: Deribit documents no limit of channels per connection."""
+    return 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
     """A call that waits for its answer."""
@@ -71,6 +79,7 @@ class DeribitCodec:
 
     underlyings: "BTC" and "ETH" (inverse), linear coins such as "SOL", or "BTC_USDC" for linear options on BTC.
     channels: any of ticker, book, quote, trades, markprice.
+    rest_url: not used. shard: (i, n), this is connection i of n.
     interval: "100ms", "agg2", or "raw", which the venue refuses to strangers (13778: then 100ms is asked for).
 
     dropped_channels: asked for and not confirmed by the venue, so far.
@@ -79,7 +88,14 @@ class DeribitCodec:
     venue = VENUE
 
     def __init__(
-        self, underlyings: Sequence[str], channels: Sequence[str], sink: Sink, *, interval: str = PUBLIC_INTERVAL
+        self,
+        underlyings: Sequence[str],
+        channels: Sequence[str],
+        sink: Sink,
+        *,
+        rest_url: str = REST_URL,
+        shard: tuple[int, int] = WHOLE,
+        interval: str = PUBLIC_INTERVAL,
     ) -> None:
         self.sink = sink
         self.state = "connecting"
@@ -89,7 +105,7 @@ class DeribitCodec:
         self.hang_up = ""
         listing_routes = {"state": self._on_state, "creation": self._on_creation}
         self._options = FollowedOptions(
-            families(underlyings), checked_channels(channels), interval, self, sink, listing_routes
+            families(underlyings), checked_channels(channels), interval, self, sink, listing_routes, shard
         )
         self._subscriptions = self._options.subscriptions
         self._routes = self._options.routes
@@ -173,6 +189,25 @@ class DeribitCodec:
             return []
         out, self._out = self._out, []
         return out
+
+    def requests_to_make(self) -> list[HttpRequest]:
+        """Return nothing: Deribit lists over the websocket."""
+        return []
+
+    def answered(self, tag: str, status: int, body: bytes, now_ns: int) -> None:
+        """Take an answer to a request, of which there are none."""
+
+    @property
+    def books(self) -> Mapping[int, Book]:
+        """The live books by instrument id."""
+        if not self._options.has_books:
+            return {}
+        return {stream.iid: stream.book for stream in self._options.streams.values() if stream.book_live}
+
+    def depth(self, iid: int, levels: int) -> tuple[Levels, Levels]:
+        """Return the best `levels` of an instrument's bids and asks; both are empty without a live book."""
+        book = self.books.get(iid)
+        return book.depth(levels) if book is not None else ([], [])
 
     # -- answers and notifications that are not market data -----------------------------------------------------------
 

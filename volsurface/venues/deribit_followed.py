@@ -15,6 +15,7 @@ from volsurface.venues.deribit_channels import MARKPRICE, OPTION_CHANNELS, Subsc
 from volsurface.venues.deribit_messages import MALFORMED, InstrumentEntry, InstrumentState, decode_entry
 from volsurface.venues.deribit_names import CLOSED_STATES, LINEAR_SUFFIX, Family, entry_settlement, instrument_from
 from volsurface.venues.deribit_streams import Forward, IndexStream, MarkStream, OptionStream, Session
+from volsurface.venues.sharding import WHOLE, in_shard
 
 Route = Callable[[bytes, int], None]
 
@@ -32,6 +33,7 @@ class FollowedOptions:
     """The streams of all followed options by symbol, and the route of each channel.
 
     listing_routes: what takes `instrument.<key>` frames, by "state" and "creation".
+    shard: which options are followed; the first shard alone follows the indices and tells the forwards.
     routes: what takes a frame, by channel name as bytes.
     currencies: those whose listings hold the followed options, in the order asked.
     """
@@ -44,6 +46,7 @@ class FollowedOptions:
         session: Session,
         sink: Sink,
         listing_routes: Mapping[str, Route],
+        shard: tuple[int, int] = WHOLE,
     ) -> None:
         self.interval = interval
         self.streams: dict[str, OptionStream] = {}
@@ -59,6 +62,7 @@ class FollowedOptions:
         self._forwards: dict[tuple[str, int], Forward] = {}
         self._expiries: Counter[int] = Counter()  # followed options per expiry
         self._channels = channels
+        self._shard = shard
         self._session = session
         self._sink = sink
         self._common: dict[str, Route] = self._common_routes(listing_routes)
@@ -102,7 +106,7 @@ class FollowedOptions:
             if stream is not None:
                 self.close(stream, now_ns)
             return None
-        if stream is not None:
+        if stream is not None or not in_shard(change.instrument_name, self._shard):
             return None
         prefix = change.instrument_name.partition("-")[0]
         for family in self._families:
@@ -112,6 +116,8 @@ class FollowedOptions:
 
     def _wanted(self, entry: InstrumentEntry) -> Instrument | None:
         if entry.kind != "option" or not entry.is_active or entry.state in CLOSED_STATES:
+            return None
+        if not in_shard(entry.instrument_name, self._shard):
             return None
         family = self._family_of.get((entry.base_currency, entry_settlement(entry)))
         return None if family is None else instrument_from(entry, family.index_name)
@@ -135,7 +141,7 @@ class FollowedOptions:
         self._want(added)
 
     def _forward_of(self, instrument: Instrument) -> Forward | None:
-        if self._speaker[instrument.underlying].settlement != instrument.settlement:
+        if self._shard[0] or self._speaker[instrument.underlying].settlement != instrument.settlement:
             return None
         return self._forward(instrument.underlying, instrument.expiry_ns)
 
@@ -176,6 +182,11 @@ class FollowedOptions:
         for channel in self._common:
             self.subscriptions.want(channel)
         self._want(self.streams.values())
+
+    @property
+    def has_books(self) -> bool:
+        """True when the options' books are kept, and not only their best prices."""
+        return "book" in self._channels
 
     def change_interval(self, interval: str) -> None:
         """Ask for all channels again at another interval."""
@@ -218,7 +229,7 @@ class FollowedOptions:
     def _common_routes(self, listing_routes: Mapping[str, Route]) -> dict[str, Route]:
         """Return the route of each channel that does not belong to one option."""
         routes: dict[str, Route] = {}
-        for family in self._speaker.values():
+        for family in self._speaker.values() if not self._shard[0] else ():
             index = IndexStream(self._forward(family.base, 0), self._session, self._sink)
             routes[f"deribit_price_index.{family.index_name}"] = index.on_index
         if MARKPRICE in self._channels:

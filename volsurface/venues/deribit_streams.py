@@ -31,7 +31,7 @@ from volsurface.venues.deribit_messages import (
     decode_ticker,
     decode_trades,
 )
-from volsurface.venues.deribit_names import NS_PER_MS, forward_source
+from volsurface.venues.deribit_names import NS_PER_MS, VENUE, forward_source
 
 NAN = float("nan")
 SETTLEMENT_WINDOW_NS = 30 * 60 * 1_000_000_000  # the settlement price averages the index over the last half hour
@@ -91,7 +91,7 @@ class IndexStream:
         forward, value = self._forward, index.price or NAN
         if value > 0 and value != forward.value:
             forward.value = value
-            self._put(FORWARD_INDEX, forward.underlying, 0, value, ts_ns, now_ns)
+            self._put(FORWARD_INDEX, VENUE, forward.underlying, 0, value, ts_ns, now_ns)
 
 
 class MarkStream:
@@ -195,7 +195,7 @@ class OptionStream:
         if forward is not None and fwd != forward.value and fwd == fwd and ts_ns >= forward.ts_ns:
             forward.value = fwd
             forward.ts_ns = ts_ns
-            self._put_forward(self._source, forward.underlying, forward.expiry_ns, fwd, ts_ns, now_ns)
+            self._put_forward(self._source, VENUE, forward.underlying, forward.expiry_ns, fwd, ts_ns, now_ns)
         self._put_ticker(
             self.iid, flags, ts_ns, now_ns, -1,
             bid, ask, bid_sz, ask_sz, mark, iv_bid, iv_ask, iv_mark, fwd, index, oi,

@@ -1,33 +1,79 @@
-"""The venues this program can talk to, by name."""
+"""The venues this program can talk to, by name: their codecs, their addresses, and how many connections they need."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from volsurface.errors import VenueError, unknown_name
 from volsurface.venues import deribit
 from volsurface.venues.codec import Codec, Sink
-
-_CODECS: dict[str, Callable[[Sequence[str], Sequence[str], Sink], Codec]] = {"deribit": deribit.DeribitCodec}
-_URLS = {"deribit": deribit.URL}
-
-VENUES = tuple(sorted(_CODECS))
+from volsurface.venues.sharding import WHOLE
 
 
-def make_codec(venue: str, underlyings: Sequence[str], channels: Sequence[str], sink: Sink) -> Codec:
+class _CodecMaker(Protocol):
+    def __call__(
+        self, underlyings: Sequence[str], channels: Sequence[str], sink: Sink, *, rest_url: str, shard: tuple[int, int]
+    ) -> Codec: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """What a codec's module says of its venue.
+
+    url, rest_url: the venue's own addresses. connections: how many its documented limits require for so many
+    instruments and these channels. options_per_underlying: size of a typical listing, rounded up, for that.
+    """
+
+    codec: _CodecMaker
+    url: str
+    rest_url: str
+    connections: Callable[[int, Sequence[str]], int]
+    options_per_underlying: int
+
+
+# Listing sizes: deribit lists 700 to 900 BTC options on 11 expiries (20 May 2026).
+_VENUES = {
+    deribit.VENUE: Venue(deribit.DeribitCodec, deribit.URL, deribit.REST_URL, deribit.connections, 1000),
+}
+
+VENUES = tuple(sorted(_VENUES))
+
+
+def make_codec(
+    venue: str,
+    underlyings: Sequence[str],
+    channels: Sequence[str],
+    sink: Sink,
+    rest_url: str | None = None,
+    shard: tuple[int, int] = WHOLE,
+) -> Codec:
     """Return a codec for one connection to `venue` that writes into `sink`.
 
     underlyings: coins, "BTC"; channels: any of "ticker", "book", "quote", "trades", "markprice".
+    rest_url: used instead of the venue's own. shard: (i, n), this is connection i of n.
     Raises VenueError for a venue, underlying or channel that does not exist.
     """
-    _check(venue)
-    return _CODECS[venue](underlyings, channels, sink)
+    entry = _entry(venue)
+    return entry.codec(underlyings, channels, sink, rest_url=rest_url or entry.rest_url, shard=shard)
 
 
 def default_url(venue: str) -> str:
     """Return the venue's public websocket address; raises VenueError for an unknown venue."""
-    _check(venue)
-    return _URLS[venue]
+    return _entry(venue).url
 
 
-def _check(venue: str) -> None:
-    if venue not in _CODECS:
+def default_rest_url(venue: str) -> str:
+    """Return the venue's public REST address; raises VenueError for an unknown venue."""
+    return _entry(venue).rest_url
+
+
+def connections_needed(venue: str, n_underlyings: int, channels: Sequence[str]) -> int:
+    """Return how many connections the venue's limits require for so many coins; VenueError for an unknown venue."""
+    entry = _entry(venue)
+    return entry.connections(n_underlyings * entry.options_per_underlying, channels)
+
+
+def _entry(venue: str) -> Venue:
+    if venue not in _VENUES:
         raise VenueError(unknown_name("venue", venue, VENUES))
+    return _VENUES[venue]

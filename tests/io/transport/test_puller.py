@@ -99,10 +99,10 @@ def test_the_first_pull_is_a_snapshot_and_the_next_only_what_changed():
     assert (batch.snapshot, batch.changed.tolist(), batch.feed_time_ns, batch.complete) == (True, [0, 1, 2], 99, True)
     assert_same(puller, feed.table)
     ticker(feed.table, 1)
-    feed.table.forward(FORWARD_INDEX, "BTC", 0, 50_000.0, 1, 1)
+    feed.table.forward(FORWARD_INDEX, "deribit", "BTC", 0, 50_000.0, 1, 1)
     batch = pull(puller)
     assert (batch.snapshot, batch.changed.tolist(), puller.last_rows) == (False, [1], 1)
-    assert (puller.forwards, batch.forwards["value"].tolist()) == ({("BTC", 0): 50_000.0}, [50_000.0])
+    assert (puller.forwards, batch.forwards["value"].tolist()) == ({("deribit", "BTC", 0): 50_000.0}, [50_000.0])
     assert_same(puller, feed.table)
     batch = pull(puller)
     assert (batch.changed.size, batch.forwards.size, batch.events.size, puller.last_rows) == (0, 0, 0, 0)
@@ -143,7 +143,7 @@ def test_a_directory_longer_than_a_page_is_fetched_in_parts(monkeypatch):
 def test_another_epoch_clears_what_was_known():
     feed = Feed(5)
     puller = FeedPuller(feed)
-    feed.table.forward(FORWARD_INDEX, "BTC", 0, 50_000.0, 1, 1)
+    feed.table.forward(FORWARD_INDEX, "deribit", "BTC", 0, 50_000.0, 1, 1)
     ticker(feed.table, 4)
     pull(puller)
     feed.table = RowTable(12)
@@ -319,7 +319,7 @@ class Interleaving(RuleBasedStateMachine):
 
     def begin_epoch(self) -> None:
         self.bids: list[float] = []  # the naive twin: what the last accepted write said, by id
-        self.forward: dict[tuple[str, int], float] = {}
+        self.forward: dict[tuple[str, str, int], float] = {}
         self.events: dict[int, float] = {}
         self.seen: list[dict[int, float]] = [{}, {}]
 
@@ -352,8 +352,8 @@ class Interleaving(RuleBasedStateMachine):
                 table.closed(iid, 1)
                 self.bids[iid] = float(table.rows["bid"][iid])
         elif what == "forward":
-            table.forward(FORWARD_FUTURE, "BTC", number, value, 1, 1)
-            self.forward["BTC", number] = value
+            table.forward(FORWARD_FUTURE, "deribit", "BTC", number, value, 1, 1)
+            self.forward["deribit", "BTC", number] = value
         else:
             table.event("gap", 1, value=value)
             self.events[table.event_seq] = value

@@ -27,7 +27,7 @@ def page() -> Page:
     table = RowTable(2**63 + 5)
     table.watch(Venue())
     table.listed([option(1), option(2)], 3)
-    table.forward(FORWARD_INDEX, "ETH", 0, 3000.0, 1, 2)
+    table.forward(FORWARD_INDEX, "deribit", "ETH", 0, 3000.0, 1, 2)
     table.event("gap", 4, "warning", 1, "vide à 3")
     table.event("trade", 5)
     return table.reply(10, table.epoch, 0, 0, -7)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = 2  # 2: the quoted range of a smile, the reason for a surface's state
+VERSION = 3  # 2: the quoted range of a smile, the reason for a surface's state. 3: forwards have a venue
 
 # How a value of each SQL type comes in: a numpy type, the value that stands for NULL there, and the SQL that turns the
 # one into the other. Times come as integers (microseconds or nanoseconds since 1970 UTC), a missing float as NaN.
@@ -169,8 +169,9 @@ TABLES = {
         ),
         _table(
             "forwards",
-            "underlying, expiry and source, when it has changed, at most one a second",
+            "venue, underlying, expiry and source, when it has changed, at most one a second",
             """
+            venue      | VARCHAR   |                         | whose forward or index it is
             underlying | VARCHAR   |                         | coin
             expiry     | TIMESTAMP | UTC                     | instant of expiry; NULL: the spot index
             value      | DOUBLE    | quote currency per coin | forward or index
@@ -184,7 +185,7 @@ TABLES = {
             """
             service  | VARCHAR |               | feed, engine or historian
             venue    | VARCHAR |               | venue it concerns, where one is known
-            kind     | VARCHAR |               | trade, gap, resubscribe, connect, disconnect, reject_frame, reject_quote, fit_failure, stale, settings, dropped, disk, restart, published, listed
+            kind     | VARCHAR |               | trade, gap, resubscribe, connect, disconnect, reject_frame, reject_quote, fit_failure, stale, settings, dropped, disk, restart, published, listed, notice
             iid      | INTEGER |               | instrument it concerns (table instruments)
             severity | VARCHAR |               | info, warning or error
             text     | VARCHAR |               | what happened, as a sentence

@@ -52,7 +52,7 @@ class FeedPuller:
 
     epoch: of the feed's run, 0 before the first contact.
     rows: structured array (market.quote.ROW) of all instruments by id; NaN where nothing was said; version 0: never.
-    directory: the instruments by the same ids. forwards: (underlying, expiry_ns) -> the venue's forward; expiry 0: the
+    directory: the instruments by the same ids. forwards: (venue, underlying, expiry_ns) -> forward; expiry 0: the
         spot index. venues: structured array (market.quote.VENUE), one record per venue. feed_time_ns: the market's "now".
     changed, events, texts, snapshot: of the last batch. last_rows: rows it took, the backlog. dropped: events lost since
         this object was made.
@@ -74,7 +74,7 @@ class FeedPuller:
 
     def _forget(self) -> None:
         self.directory = Directory()
-        self.forwards: dict[tuple[str, int], float] = {}
+        self.forwards: dict[tuple[str, str, int], float] = {}
         self._directory_version = 0
         self._table = _empty_rows(0)
 
@@ -166,8 +166,8 @@ class FeedPuller:
             pending.changed.append(iids)
         if page.forwards.size:
             pending.forwards.append(page.forwards)
-            for _, _, underlying, expiry_ns, value, _, _ in page.forwards.tolist():
-                self.forwards[underlying.decode("ascii"), expiry_ns] = value
+            for _, _, venue, underlying, expiry_ns, value, _, _ in page.forwards.tolist():
+                self.forwards[venue.decode("ascii"), underlying.decode("ascii"), expiry_ns] = value
         if page.events.size:
             pending.events.append(page.events)
             pending.texts.update(page.texts)
