@@ -342,8 +342,8 @@ class DeribitCodec:
                 self._timers.set(ready_ns, "pace", SUBSCRIBE)
                 break
             self._subscribe_pace.spend(now_ns)
-            method, channels = self._subscriptions.next_call()
-            self._call(method, {"channels": channels}, now_ns)
+            operation, channels = self._subscriptions.next_call()
+            self._call(f"public/{operation}", {"channels": channels}, now_ns)
         self.listed = len(self._options.streams)
         self.subscribed = len(self._subscriptions.confirmed)
         expiry_ns = self._options.next_expiry_ns()

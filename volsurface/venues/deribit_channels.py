@@ -1,119 +1,25 @@
-"""Which Deribit channels are wanted, asked for and confirmed, and the next subscribe or unsubscribe call."""
+"""Which channels a user may ask Deribit for, and how many of them one call may name."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from volsurface.errors import VenueError, unknown_name
+from volsurface.venues.channel_words import BOOK_OR_QUOTE, MARKPRICE, TICKER, checked_words
+from volsurface.venues.deribit_names import VENUE
 
 MAX_CHANNELS = 500  # per call, as Deribit recommends
 
-# What a user may ask for, with the form of the channel's name.
+# What a user may ask for, with the form of the channel's name; `markprice` is one channel per index.
 OPTION_CHANNELS = {
     "ticker": "ticker.{name}.{interval}",
     "book": "book.{name}.{interval}",
     "quote": "quote.{name}",
     "trades": "trades.{name}.{interval}",
 }
-MARKPRICE = "markprice"
 EXCLUSIVE = (
-    ("book", "quote", "both give the best bid and ask, and neither is always the newer one"),
-    ("ticker", MARKPRICE, "both give the mark, and the second would erase what the first brings"),
+    BOOK_OR_QUOTE,
+    (TICKER, MARKPRICE, "both give the mark, and the second would erase what the first brings"),
 )
 
 
 def checked_channels(channels: Iterable[str]) -> tuple[str, ...]:
     """Return the channels, each once; raises VenueError for one that is unknown or excludes another."""
-    allowed = (*OPTION_CHANNELS, MARKPRICE)
-    asked = tuple(dict.fromkeys(channels))
-    for name in asked:
-        if name not in allowed:
-            raise VenueError(f"deribit: {unknown_name('channel', name, allowed)}")
-    for one, other, why in EXCLUSIVE:
-        if one in asked and other in asked:
-            raise VenueError(f"deribit: ask for {one!r} or {other!r}, not for both: {why}")
-    if not asked:
-        raise VenueError(f"deribit: no channel asked for. Allowed: {', '.join(sorted(allowed))}")
-    return asked
-
-
-class Subscriptions:
-    """The channels of one connection; ordered dictionaries stand in for sets, so that every run sends the same calls."""
-
-    def __init__(self) -> None:
-        self.confirmed: dict[str, None] = {}
-        self._to_subscribe: dict[str, None] = {}
-        self._to_unsubscribe: dict[str, None] = {}
-        self._asked: dict[str, None] = {}  # sent, not answered
-
-    def reset(self) -> None:
-        """A new connection has no channels."""
-        for channels in (self.confirmed, self._to_subscribe, self._to_unsubscribe, self._asked):
-            channels.clear()
-
-    @property
-    def complete(self) -> bool:
-        """True when every wanted channel was asked for and answered."""
-        return not self._to_subscribe and not self._asked
-
-    def want(self, channel: str) -> None:
-        """Subscribe to a channel unless that is done or under way."""
-        if channel not in self.confirmed and channel not in self._asked:
-            self._to_subscribe[channel] = None
-
-    def leave(self, channel: str) -> None:
-        """Unsubscribe from a channel, or do not subscribe after all."""
-        self._to_subscribe.pop(channel, None)
-        if channel in self.confirmed or channel in self._asked:
-            self._to_unsubscribe[channel] = None
-
-    def renew(self, channel: str) -> None:
-        """Unsubscribe and subscribe: the only way to a new snapshot, since subscribing twice sends none."""
-        self._to_unsubscribe[channel] = None
-        self._to_subscribe[channel] = None
-
-    def next_call(self) -> tuple[str, list[str]]:
-        """Return the next (method, channels) to send, which must be `waiting`; unsubscribing comes first, so that renewing works."""
-        if self._to_unsubscribe:
-            channels = _take(self._to_unsubscribe)
-            for channel in channels:
-                self.confirmed.pop(channel, None)
-                self._asked.pop(channel, None)
-            return "public/unsubscribe", channels
-        channels = _take(self._to_subscribe)
-        self._asked.update(dict.fromkeys(channels))
-        return "public/subscribe", channels
-
-    @property
-    def waiting(self) -> bool:
-        """True when there is a call to send."""
-        return bool(self._to_unsubscribe or self._to_subscribe)
-
-    def answered(self, asked: Sequence[str], confirmed: Iterable[str]) -> list[str]:
-        """Take the answer to a subscribe call; return what was asked and not confirmed, which Deribit drops silently."""
-        accepted = frozenset(confirmed)
-        refused = []
-        for channel in asked:
-            if self._asked.pop(channel, True) is True:
-                continue  # left again since it was asked for
-            if channel in accepted:
-                self.confirmed[channel] = None
-            else:
-                refused.append(channel)
-        return refused
-
-    def ask_again(self, channels: Iterable[str]) -> None:
-        """A subscribe call failed or stayed unanswered: queue its channels again."""
-        for channel in channels:
-            if self._asked.pop(channel, True) is None:
-                self._to_subscribe[channel] = None
-
-    def give_up(self, channels: Iterable[str]) -> list[str]:
-        """A subscribe call was refused for good; return those of its channels that were still wanted."""
-        return [channel for channel in channels if self._asked.pop(channel, True) is None]
-
-
-def _take(channels: dict[str, None]) -> list[str]:
-    """Remove and return the first channels, as many as fit one call."""
-    taken = list(channels)[:MAX_CHANNELS]
-    for channel in taken:
-        del channels[channel]
-    return taken
+    return checked_words(VENUE, channels, EXCLUSIVE)

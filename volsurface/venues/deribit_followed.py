@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import msgspec
 
 from volsurface.market.instrument import Instrument
+from volsurface.venues.channel_words import MARKPRICE
 from volsurface.venues.codec import Sink
-from volsurface.venues.deribit_channels import MARKPRICE, OPTION_CHANNELS, Subscriptions
+from volsurface.venues.deribit_channels import MAX_CHANNELS, OPTION_CHANNELS
 from volsurface.venues.deribit_messages import MALFORMED, InstrumentEntry, InstrumentState, decode_entry
 from volsurface.venues.deribit_names import CLOSED_STATES, LINEAR_SUFFIX, Family, entry_settlement, instrument_from
 from volsurface.venues.deribit_streams import Forward, IndexStream, MarkStream, OptionStream, Session
 from volsurface.venues.sharding import WHOLE, in_shard
+from volsurface.venues.subscriptions import Subscriptions
 
 Route = Callable[[bytes, int], None]
 
@@ -52,7 +54,7 @@ class FollowedOptions:
         self.streams: dict[str, OptionStream] = {}
         self.routes: dict[bytes, Route] = {}
         self.currencies = tuple(dict.fromkeys(f.currency for f in families))
-        self.subscriptions = Subscriptions()
+        self.subscriptions = Subscriptions(MAX_CHANNELS)
         self._families = families
         self._family_of = {(f.base, f.settlement): f for f in families}
         # The first family of a coin speaks for its index and forwards: linear and inverse ones differ a little.
