@@ -9,7 +9,7 @@ from websockets.asyncio.client import connect
 
 from volsurface.clock import SystemClock
 from volsurface.simulator.deribit_server import DeribitServer
-from volsurface.simulator.market import Market
+from volsurface.simulator.market import VenueMarket
 
 StartVenue = Callable[..., Awaitable[DeribitServer]]
 Join = Callable[..., Awaitable[RawClient]]
@@ -24,7 +24,7 @@ async def start_venue() -> AsyncIterator[StartVenue]:
         underlyings: tuple[str, ...] = ("BTC",), *, rate: float = 2000.0, seed: int = 7, clock: Any = None, ssl: Any = None, **options: Any
     ) -> DeribitServer:  # fmt: skip
         clock = clock or SystemClock()
-        venue = DeribitServer(Market(underlyings, seed, clock.now_ns()), clock, rate=rate, **options)
+        venue = DeribitServer(VenueMarket(underlyings, seed, clock.now_ns()), clock, rate=rate, **options)
         venues.append(venue)
         await venue.start(ssl=ssl)
         return venue

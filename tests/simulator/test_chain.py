@@ -4,7 +4,7 @@ import numpy as np
 
 from volsurface.engine.chain_fit import fit_chain
 from volsurface.simulator.chain import NOON_NS, simulated_chain
-from volsurface.simulator.market import Market
+from volsurface.simulator.market import VenueMarket
 
 
 def test_the_same_seed_gives_the_same_chain() -> None:
@@ -20,7 +20,7 @@ def test_a_fit_recovers_the_true_vols_at_quoted_strikes() -> None:
     for underlying in ("BTC", "ETH"):
         for seed in (11, 12, 13, 14):
             chain = simulated_chain(underlying, seed=seed)
-            market = Market((underlying,), seed, NOON_NS)
+            market = VenueMarket((underlying,), seed, NOON_NS)
             truth = np.array([market.true_vol(option) for option in market.options])
             quotes = fit_chain(chain).quotes
             used = quotes.used

@@ -7,7 +7,7 @@ import pytest
 
 from volsurface.pricing.black76 import black76_price
 from volsurface.simulator import deribit_frames as frames
-from volsurface.simulator.market import Market
+from volsurface.simulator.market import VenueMarket
 
 NOW = int(datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()) * 10**9
 NOW_MS = NOW // 1_000_000
@@ -32,17 +32,17 @@ INSTRUMENT_FIELDS = {
 
 
 @pytest.fixture(scope="module")
-def market() -> Market:
-    return Market(("BTC", "ETH"), 4, NOW)
+def market() -> VenueMarket:
+    return VenueMarket(("BTC", "ETH"), 4, NOW)
 
 
 @pytest.fixture(scope="module")
-def encoder(market: Market) -> frames.Encoder:
+def encoder(market: VenueMarket) -> frames.Encoder:
     return frames.Encoder(market)
 
 
 @pytest.fixture(scope="module")
-def tickers(market: Market, encoder: frames.Encoder) -> list[dict]:
+def tickers(market: VenueMarket, encoder: frames.Encoder) -> list[dict]:
     return [json.loads(text) for text in encoder.tickers(market.options, market.tickers(market.options), NOW_MS)]
 
 
@@ -60,7 +60,9 @@ def test_a_ticker_has_the_documented_fields(tickers: list[dict]) -> None:
         assert ticker["timestamp"] == NOW_MS
 
 
-def test_the_mark_is_black_76_on_the_underlying_price_with_percent_vols(market: Market, tickers: list[dict]) -> None:
+def test_the_mark_is_black_76_on_the_underlying_price_with_percent_vols(
+    market: VenueMarket, tickers: list[dict]
+) -> None:
     for option, ticker in list(zip(market.options, tickers))[::7]:
         years = (option.expiry.expiry_ns / 1e6 - ticker["timestamp"]) / (365 * 86400e3)
         forward, vol = ticker["underlying_price"], ticker["mark_iv"] / 100
@@ -69,7 +71,7 @@ def test_the_mark_is_black_76_on_the_underlying_price_with_percent_vols(market: 
         assert ticker["mark_price"] == pytest.approx(float(price), abs=rounding)
 
 
-def test_greeks_are_derivatives_in_the_venues_units(market: Market, tickers: list[dict]) -> None:
+def test_greeks_are_derivatives_in_the_venues_units(market: VenueMarket, tickers: list[dict]) -> None:
     """Differences of Black-76 prices: delta and gamma per dollar, vega per vol point, theta per day, rho per percent."""
     for option, ticker in list(zip(market.options, tickers))[3::41]:
         greeks, forward, vol = ticker["greeks"], ticker["underlying_price"], market.true_vol(option)
@@ -93,7 +95,9 @@ def test_greeks_are_derivatives_in_the_venues_units(market: Market, tickers: lis
         assert greeks["rho"] == pytest.approx(rho, abs=0.02)
 
 
-def test_bid_and_ask_vols_reprice_the_quotes_and_missing_ones_are_zero(market: Market, tickers: list[dict]) -> None:
+def test_bid_and_ask_vols_reprice_the_quotes_and_missing_ones_are_zero(
+    market: VenueMarket, tickers: list[dict]
+) -> None:
     missing = priced = 0
     for option, ticker in zip(market.options, tickers):
         for side in ("bid", "ask"):
@@ -111,7 +115,7 @@ def test_bid_and_ask_vols_reprice_the_quotes_and_missing_ones_are_zero(market: M
     assert missing > 20 and priced > 1000
 
 
-def test_vols_are_fractions_in_mark_prices_and_percent_in_tickers(market: Market, encoder: frames.Encoder) -> None:
+def test_vols_are_fractions_in_mark_prices_and_percent_in_tickers(market: VenueMarket, encoder: frames.Encoder) -> None:
     options = [option for option in market.options if option.underlying == "ETH"]
     values = market.tickers(options)
     marks = json.loads(encoder.mark_prices(options, values, NOW_MS))
@@ -119,7 +123,7 @@ def test_vols_are_fractions_in_mark_prices_and_percent_in_tickers(market: Market
     np.testing.assert_allclose([mark["iv"] for mark in marks], np.array(values.mark_iv) / 100, atol=5e-5)
 
 
-def test_an_instrument_has_the_documented_fields(market: Market, encoder: frames.Encoder) -> None:
+def test_an_instrument_has_the_documented_fields(market: VenueMarket, encoder: frames.Encoder) -> None:
     for option in market.options[::50]:
         entry = json.loads(encoder.instrument(option))
         assert_fields(entry, INSTRUMENT_FIELDS)
@@ -131,7 +135,7 @@ def test_an_instrument_has_the_documented_fields(market: Market, encoder: frames
         assert entry["settlement_period"] in ("day", "week", "month")
 
 
-def test_a_summary_says_null_where_a_ticker_says_zero(market: Market, encoder: frames.Encoder) -> None:
+def test_a_summary_says_null_where_a_ticker_says_zero(market: VenueMarket, encoder: frames.Encoder) -> None:
     entries = json.loads(encoder.book_summaries(market.options, market.tickers(market.options), NOW_MS))
     for option, entry in zip(market.options, entries):
         assert (entry["bid_price"] is None) == (option.book.best_bid == 0)
@@ -168,7 +172,7 @@ def test_an_answer_echoes_the_id_or_has_none() -> None:
     assert "id" not in json.loads(frames.answer(None, '"result":1', 10, 12))
 
 
-def test_a_trade_changes_the_statistics_of_the_ticker(market: Market, encoder: frames.Encoder) -> None:
+def test_a_trade_changes_the_statistics_of_the_ticker(market: VenueMarket, encoder: frames.Encoder) -> None:
     trade = next(trade for trade in iter(market.trade, 0) if trade is not None)
     entry = json.loads(encoder.trade(trade, NOW_MS))
     assert entry["instrument_name"] == trade.option.symbol and isinstance(entry["trade_id"], str)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from volsurface.pricing.black76 import black76_price
-from volsurface.simulator.market import Market
+from volsurface.simulator.market import VenueMarket
 from volsurface.simulator.order_book import PRICE_UNIT
 
 S = 10**9
@@ -12,11 +12,11 @@ NOW = int(datetime(2026, 11, 20, 7, 59, 58, tzinfo=UTC).timestamp()) * S
 
 
 @pytest.fixture(scope="module")
-def market() -> Market:
-    return Market(("BTC", "ETH"), 3, NOW - 3600 * S)
+def market() -> VenueMarket:
+    return VenueMarket(("BTC", "ETH"), 3, NOW - 3600 * S)
 
 
-def moved(market: Market, seconds: int) -> Market:
+def moved(market: VenueMarket, seconds: int) -> VenueMarket:
     for step in range(1, seconds * 10 + 1):
         market.advance(market.now_ns + S // 10)
         if step % 3 == 0:
@@ -25,7 +25,7 @@ def moved(market: Market, seconds: int) -> Market:
     return market
 
 
-def test_each_underlying_lists_as_many_options_as_the_real_one(market: Market) -> None:
+def test_each_underlying_lists_as_many_options_as_the_real_one(market: VenueMarket) -> None:
     for name in market.underlyings:
         options = [option for option in market.options if option.underlying == name]
         assert 600 <= len(options) <= 1000
@@ -34,7 +34,7 @@ def test_each_underlying_lists_as_many_options_as_the_real_one(market: Market) -
     assert [option.row for option in market.options] == list(range(len(market.options)))
 
 
-def test_marks_are_the_black_76_prices_of_the_true_surface(market: Market) -> None:
+def test_marks_are_the_black_76_prices_of_the_true_surface(market: VenueMarket) -> None:
     for option in market.options[::37]:
         smiles = market.smiles[option.underlying]
         row = int(np.searchsorted(smiles.expiry_ns, option.expiry.expiry_ns))
@@ -45,7 +45,7 @@ def test_marks_are_the_black_76_prices_of_the_true_surface(market: Market) -> No
         assert market.mark(option) == pytest.approx(float(price), rel=1e-12)
 
 
-def test_quotes_surround_the_true_price_without_leaning(market: Market) -> None:
+def test_quotes_surround_the_true_price_without_leaning(market: VenueMarket) -> None:
     options = market.options
     bid = np.array([option.book.best_bid for option in options]) * PRICE_UNIT
     ask = np.array([option.book.best_ask for option in options]) * PRICE_UNIT
@@ -60,7 +60,7 @@ def test_quotes_surround_the_true_price_without_leaning(market: Market) -> None:
     assert ((bid == 0) & (ask == 0)).any()
 
 
-def test_mid_vols_are_close_to_the_true_vols(market: Market) -> None:
+def test_mid_vols_are_close_to_the_true_vols(market: VenueMarket) -> None:
     """What a fit can hope for: median error of out-of-the-money mids within 20 bp, beyond a day."""
     options = [
         option
@@ -76,14 +76,14 @@ def test_mid_vols_are_close_to_the_true_vols(market: Market) -> None:
 
 
 def test_the_same_seed_and_steps_give_the_same_market() -> None:
-    one, two, other = (moved(Market(("BTC",), seed, NOW - 3600 * S), 2) for seed in (5, 5, 6))
+    one, two, other = (moved(VenueMarket(("BTC",), seed, NOW - 3600 * S), 2) for seed in (5, 5, 6))
     state = [[(o.symbol, o.book.bids, o.book.asks, o.book.change_id) for o in m.options] for m in (one, two, other)]
     assert state[0] == state[1]
     assert state[0] != state[2]
 
 
 def test_quotes_move_with_the_market_and_not_all_at_once() -> None:
-    market = Market(("BTC",), 1, NOW - 3600 * S)
+    market = VenueMarket(("BTC",), 1, NOW - 3600 * S)
     moved(market, 1)
     counts = []
     for _ in range(20):
@@ -95,7 +95,7 @@ def test_quotes_move_with_the_market_and_not_all_at_once() -> None:
     assert 1 < np.mean(counts) < 0.3 * len(market.options)
 
 
-def test_a_change_id_grows_over_all_books_and_jumps_in_each(market: Market) -> None:
+def test_a_change_id_grows_over_all_books_and_jumps_in_each(market: VenueMarket) -> None:
     first, second = market.options[200], market.options[600]
     ids = []
     for option in (first, second, first, second):
@@ -106,7 +106,7 @@ def test_a_change_id_grows_over_all_books_and_jumps_in_each(market: Market) -> N
 
 
 def test_at_eight_the_nearest_expiry_goes_and_another_comes() -> None:
-    market = Market(("BTC", "ETH"), 3, NOW)
+    market = VenueMarket(("BTC", "ETH"), 3, NOW)
     old = {option.symbol: option for option in market.options}
     assert market.advance(NOW + S) is None
     roll = market.advance(NOW + 2 * S)
@@ -124,20 +124,20 @@ def test_at_eight_the_nearest_expiry_goes_and_another_comes() -> None:
 
 
 def test_several_days_at_once_are_one_roll() -> None:
-    market = Market(("BTC",), 3, NOW)
+    market = VenueMarket(("BTC",), 3, NOW)
     roll = market.advance(NOW + 40 * 86400 * S)
     assert roll is not None
     assert {expiry.expiry_ns for expiry in market.expiries["BTC"]} == {o.expiry.expiry_ns for o in market.options}
     assert min(o.expiry.expiry_ns for o in market.options) > market.now_ns
 
 
-def test_expiries_without_a_listed_future_have_a_synthetic_underlying(market: Market) -> None:
+def test_expiries_without_a_listed_future_have_a_synthetic_underlying(market: VenueMarket) -> None:
     names = {market.underlying_index(option) for option in market.options if option.underlying == "BTC"}
     assert {name for name in names if name.startswith("SYN.")} >= {"SYN.BTC-21NOV26", "SYN.BTC-22NOV26"}
     assert {"BTC-20NOV26", "BTC-27NOV26", "BTC-25DEC26"} <= names
 
 
-def test_a_trade_is_at_the_top_of_a_book(market: Market) -> None:
+def test_a_trade_is_at_the_top_of_a_book(market: VenueMarket) -> None:
     trades = [trade for trade in (market.trade() for _ in range(200)) if trade is not None]
     assert len(trades) > 100
     for trade in trades:

@@ -1,7 +1,7 @@
 import itertools
 import random
 
-from volsurface.simulator.order_book import OrderBook, step_down, step_up
+from volsurface.simulator.order_book import COIN_TICKS, OrderBook
 
 
 def applied(levels: dict[int, float], changes: list[tuple[str, int, float]]) -> dict[int, float]:
@@ -24,7 +24,7 @@ def test_the_changes_of_every_move_rebuild_the_book() -> None:
         bid = draw.choice([0, *range(1, 50), *range(50, 300, 5)])
         ask = bid
         for _ in range(draw.randrange(1, 6)):
-            ask = step_up(ask)
+            ask = COIN_TICKS.up(ask)
         ask = draw.choice([0, ask, ask])
         bid_changes, ask_changes = book.move(bid, ask, amounts)
         bids, asks = applied(bids, bid_changes), applied(asks, ask_changes)
@@ -55,4 +55,4 @@ def test_a_side_that_loses_its_quote_deletes_all_its_levels() -> None:
 
 
 def test_steps_change_at_half_a_percent_of_a_coin() -> None:
-    assert (step_up(49), step_up(50), step_down(50), step_down(55), step_down(1)) == (50, 55, 49, 50, 0)
+    assert tuple(map(COIN_TICKS.up, (49, 50))) + tuple(map(COIN_TICKS.down, (50, 55, 1))) == (50, 55, 49, 50, 0)

@@ -8,7 +8,7 @@ import pytest
 
 from volsurface.simulator.deribit_frames import Encoder
 from volsurface.simulator.deribit_protocol import parse_channel
-from volsurface.simulator.market import Market
+from volsurface.simulator.market import VenueMarket
 from volsurface.simulator.publisher import Publisher
 
 NOW = int(datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()) * 10**9
@@ -34,7 +34,7 @@ class Scene:
     """A market, a publisher and one listener, stepped by hand."""
 
     def __init__(self, rate: float, *topics: str) -> None:
-        self.market = Market(("BTC",), 2, NOW)
+        self.market = VenueMarket(("BTC",), 2, NOW)
         self.publisher = Publisher(self.market, Encoder(self.market), rate)
         self.listener = Listener()
         self.now = 0.0

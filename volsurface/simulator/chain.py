@@ -4,7 +4,7 @@ import numpy as np
 
 from volsurface.market.chain import Chain
 from volsurface.market.quote import FORWARD_FUTURE, FORWARD_SYNTHETIC
-from volsurface.simulator.market import Market
+from volsurface.simulator.market import VenueMarket
 from volsurface.simulator.order_book import PRICE_UNIT
 from volsurface.surface.instants import instant_ns
 
@@ -21,7 +21,7 @@ def simulated_chain(underlying: str = "BTC", *, seed: int = 1, time_ns: int = NO
     >>> len(chain) > 500, chain.underlying
     (True, 'BTC')
     """
-    market = Market((underlying,), seed, instant_ns(time_ns))
+    market = VenueMarket((underlying,), seed, instant_ns(time_ns))
     options = market.options
     values = market.tickers(options)
     n = len(options)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from volsurface.simulator.listing import settlement_period
-from volsurface.simulator.market import Market, Option, Trade, smallest_amount
+from volsurface.simulator.market import Option, Trade, VenueMarket
 from volsurface.simulator.order_book import COARSE_STEP, FINE_BELOW, PRICE_UNIT, Change
 from volsurface.simulator.ticker_values import TickerValues
 from volsurface.simulator.true_surface import TrueSmiles
@@ -68,7 +68,7 @@ def _banded(mark: float) -> tuple[str, str]:
 class Encoder:
     """Writes frames about one market; keeps the text of each option that changes only with a trade."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: VenueMarket) -> None:
         self._market = market
         self._slow: dict[Option, tuple[int, str]] = {}
         self._entries: dict[Option, str] = {}
@@ -211,7 +211,7 @@ class Encoder:
             f'"creation_timestamp":{expiry.listed_ns // 1_000_000},"is_active":true,"state":"open","tick_size":1e-4,'
             f'"tick_size_steps":[{{"above_price":{number(FINE_BELOW * PRICE_UNIT)},'
             f'"tick_size":{number(COARSE_STEP * PRICE_UNIT)}}}],"contract_size":1.0,'
-            f'"instrument_id":{option.instrument_id},"min_trade_amount":{smallest_amount(coin)},"max_liquidation_commission":0.0075,'
+            f'"instrument_id":{option.instrument_id},"min_trade_amount":{self._market.venue.smallest_amount[coin]},"max_liquidation_commission":0.0075,'
             f'"block_trade_commission":3e-4,"block_trade_min_trade_amount":25,"block_trade_tick_size":1e-4,'
             f'"settlement_currency":"{coin}","settlement_period":"{settlement_period(expiry)}","base_currency":"{coin}",'
             f'"counter_currency":"USD","quote_currency":"{coin}"}}'

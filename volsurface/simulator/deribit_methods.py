@@ -21,7 +21,7 @@ from volsurface.simulator.deribit_protocol import (
 from volsurface.simulator.deribit_session import Heartbeat, Session
 from volsurface.simulator.faults import KINDS, LENGTH_S, Faults
 from volsurface.simulator.listing import expiry_label
-from volsurface.simulator.market import Market, Option
+from volsurface.simulator.market import Option, VenueMarket
 from volsurface.simulator.publisher import Publisher
 
 INSTRUMENT_KINDS = ("option", "future", "spot", "option_combo", "future_combo")
@@ -31,7 +31,9 @@ DEFAULT_DEPTH = 5
 class Methods:
     """The methods of one venue, by name."""
 
-    def __init__(self, market: Market, encoder: frames.Encoder, publisher: Publisher, faults: Faults, clock: Clock):
+    def __init__(
+        self, market: VenueMarket, encoder: frames.Encoder, publisher: Publisher, faults: Faults, clock: Clock
+    ):
         self._market, self._encoder, self._publisher, self._faults = market, encoder, publisher, faults
         self._clock = clock
         self._started_ns = clock.now_ns()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from volsurface.simulator.market import Market, Option
+from volsurface.simulator.market import Option, VenueMarket
 
 PATH = "/ws/api/v2"
 VERSION = "1.2.26"
@@ -105,7 +105,7 @@ class Channel:
     scope: str = ""
 
 
-def parse_channel(name: str, market: Market) -> Channel | None:
+def parse_channel(name: str, market: VenueMarket) -> Channel | None:
     """Return the channel of that name, or None when the venue has none (it then says nothing about it).
 
     Raises RpcError 13778 for a raw interval, which needs a login.
@@ -136,9 +136,9 @@ def parse_channel(name: str, market: Market) -> Channel | None:
     return None
 
 
-def _currency(currency: str, market: Market) -> bool:
+def _currency(currency: str, market: VenueMarket) -> bool:
     return currency == "any" or currency in market.underlyings
 
 
-def _index(index: str, market: Market) -> bool:
+def _index(index: str, market: VenueMarket) -> bool:
     return any(surface.profile.index_name == index for surface in market.surfaces.values())

@@ -27,7 +27,7 @@ from volsurface.simulator.deribit_protocol import (
 )
 from volsurface.simulator.deribit_session import Limits, Session
 from volsurface.simulator.faults import Faults
-from volsurface.simulator.market import Market
+from volsurface.simulator.market import VenueMarket
 from volsurface.simulator.publisher import Publisher
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class DeribitServer:
 
     def __init__(
         self,
-        market: Market,
+        market: VenueMarket,
         clock: Clock,
         *,
         rate: float,

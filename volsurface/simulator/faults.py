@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 from volsurface.errors import SettingsError, unknown_name
 from volsurface.simulator.deribit_session import Heartbeat, Session
-from volsurface.simulator.market import Market
+from volsurface.simulator.market import VenueMarket
 from volsurface.simulator.publisher import Publisher
 
 GAP, DROP, SILENCE, STORM, GARBAGE = KINDS = ("gap", "drop", "silence", "storm", "garbage")
@@ -25,7 +25,12 @@ class Faults:
     """
 
     def __init__(
-        self, market: Market, publisher: Publisher, sessions: Collection[Session], rates: Mapping[str, float], seed: int
+        self,
+        market: VenueMarket,
+        publisher: Publisher,
+        sessions: Collection[Session],
+        rates: Mapping[str, float],
+        seed: int,
     ) -> None:
         for kind in rates:
             if kind not in KINDS:

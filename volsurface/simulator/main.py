@@ -10,7 +10,7 @@ from volsurface.clock import Clock, SystemClock
 from volsurface.errors import ServiceError, VenueError, unknown_name
 from volsurface.simulator.deribit_server import DeribitServer
 from volsurface.simulator.deribit_session import Limits
-from volsurface.simulator.market import Market
+from volsurface.simulator.market import VenueMarket
 from volsurface.simulator.true_surface import profile
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ async def run_simulator(
     await server.run_until(stop)
 
 
-def _warm_market(underlyings: tuple[str, ...], seed: int, now_ns: int) -> Market:
-    market = Market(underlyings, seed, now_ns)
+def _warm_market(underlyings: tuple[str, ...], seed: int, now_ns: int) -> VenueMarket:
+    market = VenueMarket(underlyings, seed, now_ns)
     market.tickers(market.options)
     return market

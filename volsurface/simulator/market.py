@@ -1,4 +1,6 @@
-"""The simulated market: which options are listed, what they are worth, who quotes them, and their order books.
+"""One venue's view of the simulated market: what it lists, what that is worth, who quotes it, and the order books.
+
+Views of several venues with one seed share the true surface, which is a function of the seed and the instant alone.
 
 No I/O and no clock: `advance(now_ns)` brings everything to an instant. True prices and wished quotes of all options are
 recomputed there with numpy; a book follows its wish only when `move_book` is called for it, which is when the venue
@@ -9,16 +11,19 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from volsurface.market.instrument import COIN
 from volsurface.pricing.black76 import black76_price
+from volsurface.pricing.implied_vol import implied_vols
 from volsurface.simulator.listing import Expiry, expiry_kinds, expiry_label, listed_expiries
-from volsurface.simulator.order_book import PRICE_UNIT, Change, OrderBook
+from volsurface.simulator.order_book import Change, OrderBook, TickRule
 from volsurface.simulator.quoting import target_quotes
 from volsurface.simulator.ticker_values import INV_SQRT_2PI, TickerValues, ticker_values
 from volsurface.simulator.true_surface import TrueSmiles, TrueSurface
+from volsurface.simulator.venue_profiles import PROFILES, VenueProfile
 
 NS_PER_S = 1_000_000_000
 SHADE_SIZE, SHADE_MEMORY_S = 0.3, 30.0  # how far quotes lean, in half-spreads, and for how long
@@ -28,14 +33,12 @@ AMOUNTS = 8191  # amounts drawn ahead, used in turn
 DEPTHS = (1, 2, 3, 3, 4, 5, 6)
 
 
-def smallest_amount(underlying: str) -> float:
-    """Return the smallest amount that can be traded, in coins."""
-    return 0.1 if underlying == "BTC" else 1.0
-
-
 @dataclass(slots=True, eq=False)
 class Option:
-    """A listed option and what the venue keeps about it; `row` is its place in the market's arrays, -1 after expiry."""
+    """A listed option and what the venue keeps about it; `row` is its place in the market's arrays, -1 after expiry.
+
+    Amounts (book, open interest, volume) are contracts of `contract_size` coins; prices are in the venue's unit.
+    """
 
     symbol: str
     underlying: str
@@ -47,6 +50,7 @@ class Option:
     book: OrderBook
     luck: float
     open_interest: float
+    contract_size: float = 1.0
     settlement_price: float = 0.0
     last_price: float | None = None
     volume: float = 0.0
@@ -57,7 +61,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """One trade at the top of a book; `price` in coin, `iv` in percent, `direction` of the one who hit it."""
+    """One trade at the top of a book; `iv` in percent, `direction` of the one who hit it."""
 
     option: Option
     trade_id: int
@@ -89,6 +93,7 @@ class _Columns:
     expiry: np.ndarray  # row of its expiry in the concatenated smiles
     coin: np.ndarray  # row of its underlying
     luck: np.ndarray
+    unit: np.ndarray  # price step
 
 
 @dataclass(slots=True)
@@ -111,19 +116,35 @@ class _Standing:
     ask: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
 
 
-class Market:
-    """BTC and ETH options (or any profile of `true_surface`) with a known true surface."""
+class VenueMarket:
+    """BTC and ETH options (or any profile of `true_surface`) of one venue, with a known true surface.
 
-    def __init__(self, underlyings: Sequence[str], seed: int, now_ns: int) -> None:
+    most_expiries, most_strikes: list only the nearest so many of each (per underlying, per expiry); a test wants few.
+    smiles: the true surface as this venue's forwards see it, so with the venue's basis.
+    """
+
+    def __init__(
+        self,
+        underlyings: Sequence[str],
+        seed: int,
+        now_ns: int,
+        venue: VenueProfile = PROFILES["deribit"],
+        *,
+        most_expiries: int | None = None,
+        most_strikes: int | None = None,
+    ) -> None:
         self.underlyings = tuple(underlyings)
         self.seed = seed
+        self.venue = venue
+        self._most_expiries, self._most_strikes = most_expiries, most_strikes
+        self._retired_ns = 0  # expiries up to here were ended early
         self.surfaces = {name: TrueSurface(name, seed) for name in self.underlyings}
         self.smiles: dict[str, TrueSmiles] = {}
         self.expiries: dict[str, tuple[Expiry, ...]] = {name: () for name in self.underlyings}
         self.options: list[Option] = []
         self.by_symbol: dict[str, Option] = {}
         self.now_ns = now_ns
-        self._generator = np.random.default_rng([seed, 0x5EED])
+        self._generator = np.random.default_rng([seed, 0x5EED, *_own_entropy(venue)])
         self._random = random.Random(seed)
         self._change_id = FIRST_CHANGE_ID + 1_000_003 * (seed % 1000)
         self._next_trade_id = 240_000_000
@@ -163,6 +184,7 @@ class Market:
         if bids or asks:
             self._change_id += self._random.randrange(1, LARGEST_CHANGE_STEP)
             book.change_id = self._change_id
+            book.moves += 1
             self._standing.bid[row] = bid
             self._standing.ask[row] = ask
         return bids, asks
@@ -171,20 +193,36 @@ class Market:
         """Return the computed ticker values of listed `options`, one or more, at the market's instant."""
         rows = np.fromiter((option.row for option in options), np.int64, len(options))
         state, columns, standing = self._state, self._columns, self._standing
+        index, forward, vol = self._spot[columns.coin[rows]], state.forward[rows], state.vol[rows]
+        strike, years, right = columns.strike[rows], state.years[rows], columns.right[rows]
+        numeraire = forward if self.venue.settlement == COIN else np.ones(rows.size)  # quote currency per price
+        if self.venue.on_index:  # below intrinsic against the index no vol explains the price: the true one is told
+            implied = implied_vols(state.mark[rows] * numeraire, index, strike, years, right).vol
+            forward, vol = index, np.where(np.isfinite(implied), implied, vol)
         return ticker_values(
-            index=self._spot[columns.coin[rows]],
-            forward=state.forward[rows],
-            strike=columns.strike[rows],
-            years=state.years[rows],
-            right=columns.right[rows],
-            vol=state.vol[rows],
+            index=index, forward=forward, strike=strike, years=years, right=right, vol=vol, numeraire=numeraire,
             mark=state.mark[rows],
-            bid=standing.bid[rows] * PRICE_UNIT,
-            ask=standing.ask[rows] * PRICE_UNIT,
-        )
+            bid=standing.bid[rows] * columns.unit[rows],
+            ask=standing.ask[rows] * columns.unit[rows],
+        )  # fmt: skip
+
+    def index(self, underlying: str) -> float:
+        """Return the venue's spot index, in quote currency per coin."""
+        return self.smiles[underlying].spot
+
+    def levels(self, option: Option) -> tuple[dict[float, float], dict[float, float]]:
+        """Return the true book of an option as a client should see it: price in the venue's unit to size in coins."""
+        price, size = option.book.ticks.price, option.contract_size
+        bids, asks = option.book.bids, option.book.asks
+        return {price(p): a * size for p, a in bids.items()}, {price(p): a * size for p, a in asks.items()}
+
+    def retire(self) -> None:
+        """End the nearest expiry early: the next `advance` rolls the listing as at 08:00 UTC."""
+        self._retired_ns = min(expiries[0].expiry_ns for expiries in self.expiries.values())
+        self._next_roll_ns = 0
 
     def mark(self, option: Option) -> float:
-        """Return the true price in coin of a listed option."""
+        """Return the true price of a listed option, in the venue's unit."""
         return float(self._state.mark[option.row])
 
     def true_vol(self, option: Option) -> float:
@@ -199,15 +237,15 @@ class Market:
         units = book.best_ask if buys else book.best_bid
         if not units:
             return None
-        wanted = smallest_amount(option.underlying) * self._random.randrange(1, 200)
-        amount = round(min((book.asks if buys else book.bids)[units], wanted), 1)
-        price = units * PRICE_UNIT
+        wanted = self.venue.smallest_amount[option.underlying] * self._random.randrange(1, 200)
+        amount = round(min((book.asks if buys else book.bids)[units], wanted), 2)
+        price = book.ticks.price(units)
         values = self.tickers([option])
         previous = option.last_price
         rising = previous is None or price > previous
         tick = (0 if rising else 2) if price != previous else (1 if buys else 3)
         option.last_price = price
-        option.volume = round(option.volume + amount, 1)
+        option.volume = round(option.volume + amount, 2)
         option.high = max(price, option.high or price)
         option.low = min(price, option.low or price)
         option.trades += 1
@@ -231,14 +269,14 @@ class Market:
         return name if option.expiry.has_future else f"SYN.{name}"
 
     def _amount_cycle(self, name: str) -> Iterator[float]:
-        unit = smallest_amount(name)
+        unit = self.venue.smallest_amount[name]
         sizes = np.maximum(self._generator.lognormal(4.0, 1.2, AMOUNTS).astype(np.int64), 1)
-        return itertools.cycle([round(unit * size, 1) for size in sizes.tolist()])
+        return itertools.cycle([round(unit * size, 2) for size in sizes.tolist()])
 
     def _relist(self, now_ns: int) -> Roll:
         kept, expired, listed = [], [], []
         for name in self.underlyings:
-            self.expiries[name] = listed_expiries(now_ns, self.surfaces[name].spot, self.expiries[name])
+            self.expiries[name] = self._listed_expiries(name, now_ns)
             alive = {expiry.expiry_ns for expiry in self.expiries[name]}
             mine = [option for option in self.options if option.underlying == name]
             expired += [option for option in mine if option.expiry.expiry_ns not in alive]
@@ -246,7 +284,7 @@ class Market:
             added = [
                 option
                 for expiry in self.expiries[name]
-                for strike in expiry.strikes
+                for strike in self._listed_strikes(name, expiry)
                 if (expiry.expiry_ns, strike) not in known
                 for option in self._new_options(name, expiry, strike)
             ]
@@ -257,20 +295,34 @@ class Market:
         self._next_roll_ns = min(expiry_kinds(now_ns))
         return Roll(now_ns, tuple(expired), tuple(listed))
 
+    def _listed_expiries(self, name: str, now_ns: int) -> tuple[Expiry, ...]:
+        all_expiries = listed_expiries(now_ns, self.surfaces[name].spot, self.expiries[name])
+        mine = [e for e in all_expiries if e.kind in self.venue.kinds and e.expiry_ns > self._retired_ns]
+        return tuple(mine[: self._most_expiries])
+
+    def _listed_strikes(self, name: str, expiry: Expiry) -> Sequence[float]:
+        strikes = expiry.strikes[:: self.venue.stride]
+        if self._most_strikes is None:
+            return strikes
+        spot = self.surfaces[name].spot(expiry.listed_ns)
+        return sorted(sorted(strikes, key=lambda strike: abs(strike - spot))[: self._most_strikes])
+
     def _new_options(self, name: str, expiry: Expiry, strike: float) -> Iterator[Option]:
-        for right, letter in ((1, "C"), (-1, "P")):
+        ticks: TickRule = self.venue.ticks[name]
+        for right in (1, -1):
             self._next_instrument_id += 1
             yield Option(
-                symbol=f"{name}-{expiry_label(expiry.expiry_ns)}-{strike:.15g}-{letter}",
+                symbol=self.venue.symbol(name, expiry.expiry_ns, strike, right),
                 underlying=name,
                 expiry=expiry,
                 strike=strike,
                 right=right,
                 instrument_id=self._next_instrument_id,
                 row=-1,
-                book=OrderBook(self._random.choice(DEPTHS)),
+                book=OrderBook(self._random.choice(DEPTHS), ticks),
                 luck=self._random.random(),
                 open_interest=round(self._random.lognormvariate(4.0, 2.0), 1),
+                contract_size=self.venue.contract_size[name],
             )
 
     def _renumber(self, options: list[Option], expired: list[Option]) -> None:
@@ -294,6 +346,7 @@ class Market:
             expiry=np.array([offsets[o.underlying, o.expiry.expiry_ns] for o in options], np.int64),
             coin=np.array([self.underlyings.index(o.underlying) for o in options], np.int64),
             luck=np.array([o.luck for o in options]),
+            unit=np.array([o.book.ticks.unit for o in options]),
         )
         self._standing = _Standing(
             np.array([o.book.best_bid for o in options], np.int32),
@@ -303,7 +356,9 @@ class Market:
 
     def _reprice(self, now_ns: int) -> None:
         for name in self.underlyings:
-            self.smiles[name] = self.surfaces[name].at(now_ns, [e.expiry_ns for e in self.expiries[name]])
+            true = self.surfaces[name].at(now_ns, [e.expiry_ns for e in self.expiries[name]])
+            moved = 1.0 + self.venue.basis
+            self.smiles[name] = replace(true, spot=true.spot * moved, forward=true.forward * moved)
         smiles = [self.smiles[name] for name in self.underlyings]
         columns = self._columns
 
@@ -319,9 +374,18 @@ class Market:
         variance = spread("a") + spread("b") * (spread("rho") * shifted + root)
         std_dev = np.sqrt(variance)
         vol = std_dev / np.sqrt(years)
-        mark = black76_price(forward, columns.strike, years, vol, columns.right) / forward
+        numeraire = forward if self.venue.settlement == COIN else np.ones_like(forward)
+        mark = black76_price(forward, columns.strike, years, vol, columns.right) / numeraire
         z = k / std_dev
-        vega = INV_SQRT_2PI * np.exp(-0.5 * (0.5 * std_dev - z) ** 2) * np.sqrt(years)
+        vega = INV_SQRT_2PI * np.exp(-0.5 * (0.5 * std_dev - z) ** 2) * np.sqrt(years) * forward / numeraire
         seconds = (now_ns // NS_PER_S) % (365 * 86400)
-        quotes = target_quotes(mark, vega, z, years, self._shade, columns.luck, float(seconds))
+        quotes = target_quotes(
+            mark, vega, z, years, self._shade, columns.luck, float(seconds),
+            unit=columns.unit, ticks=self.venue.ticks[self.underlyings[0]], widening=self.venue.widening,
+        )  # fmt: skip
         self._state = _State(forward, years, vol, mark, quotes.bid, quotes.ask)
+
+
+def _own_entropy(venue: VenueProfile) -> bytes:
+    """Return what makes the quotes of a venue lean differently from those of the others on the same market."""
+    return b"" if venue.venue == "deribit" else venue.venue.encode()

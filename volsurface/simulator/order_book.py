@@ -1,38 +1,55 @@
 """One option's order book: levels of price and amount that follow a quote, and the changes each move makes.
 
-Prices are whole numbers of PRICE_UNIT coin, so that a price is an exact key; 0 means no price.
+Prices are whole numbers of the venue's smallest step, so that a price is an exact key; 0 means no price.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-PRICE_UNIT = 0.0001
-FINE_BELOW = 50  # 0.005 coin: the step is 1 unit below and COARSE_STEP from there on
-COARSE_STEP = 5
-
-Change = tuple[str, int, float]  # "new" | "change" | "delete", price in units, amount in coins
+Change = tuple[str, int, float]  # "new" | "change" | "delete", price in units, amount as the venue counts it
 
 
-def step_up(price: int) -> int:
-    """Return the next allowed price above `price`."""
-    return price + (COARSE_STEP if price >= FINE_BELOW else 1)
+@dataclass(frozen=True, slots=True)
+class TickRule:
+    """Allowed prices: multiples of `unit` (in the venue's price) below `fine_below` units, of `coarse` units from there."""
+
+    unit: float
+    fine_below: int = 1 << 30
+    coarse: int = 1
+
+    def up(self, price: int) -> int:
+        """Return the next allowed price above `price`, in units."""
+        return price + (self.coarse if price >= self.fine_below else 1)
+
+    def down(self, price: int) -> int:
+        """Return the next allowed price below `price`, in units; 0 or less when there is none."""
+        return price - (self.coarse if price > self.fine_below else 1)
+
+    def price(self, units: int) -> float:
+        """Return the venue's price of `units`, without the noise of binary fractions."""
+        return round(units * self.unit, 10)
 
 
-def step_down(price: int) -> int:
-    """Return the next allowed price below `price`; 0 when there is none."""
-    return price - (COARSE_STEP if price > FINE_BELOW else 1)
+COIN_TICKS = TickRule(0.0001, 50, 5)  # of coin-settled options: 0.0001 below 0.005, 0.0005 from there
+PRICE_UNIT, FINE_BELOW, COARSE_STEP = COIN_TICKS.unit, COIN_TICKS.fine_below, COIN_TICKS.coarse
 
 
 @dataclass(slots=True)
 class OrderBook:
-    """A book of up to `depth` + 1 levels a side; `bids` and `asks` map a price to its amount."""
+    """A book of up to `depth` + 1 levels a side; `bids` and `asks` map a price in units to its amount.
+
+    moves: how often it has moved, so the number of its latest move. change_id: the same in the numbers of the venue,
+    shared with all other books of that venue.
+    """
 
     depth: int
+    ticks: TickRule = COIN_TICKS
     bids: dict[int, float] = field(default_factory=dict)
     asks: dict[int, float] = field(default_factory=dict)
     best_bid: int = 0
     best_ask: int = 0
     change_id: int = 0
+    moves: int = 0
 
     def move(self, bid: int, ask: int, amounts: Iterator[float]) -> tuple[list[Change], list[Change]]:
         """Bring the best prices to `bid` < `ask` (0: that side empties); return the changes of bids and asks.
@@ -41,8 +58,8 @@ class OrderBook:
         """
         self.best_bid, self.best_ask = bid, ask
         return (
-            _move_side(self.bids, bid, self.depth, amounts, is_bid=True),
-            _move_side(self.asks, ask, self.depth, amounts, is_bid=False),
+            _move_side(self.bids, bid, self, amounts, is_bid=True),
+            _move_side(self.asks, ask, self, amounts, is_bid=False),
         )
 
     def sorted_bids(self) -> list[tuple[int, float]]:
@@ -54,7 +71,9 @@ class OrderBook:
         return sorted(self.asks.items())
 
 
-def _move_side(levels: dict[int, float], best: int, depth: int, amounts: Iterator[float], is_bid: bool) -> list[Change]:
+def _move_side(
+    levels: dict[int, float], best: int, book: OrderBook, amounts: Iterator[float], is_bid: bool
+) -> list[Change]:
     if not best:
         gone: list[Change] = [("delete", price, 0.0) for price in levels]
         levels.clear()
@@ -66,13 +85,13 @@ def _move_side(levels: dict[int, float], best: int, depth: int, amounts: Iterato
     changes.append(("change" if best in levels else "new", best, amount := next(amounts)))
     levels[best] = amount
     worst = min(levels) if is_bid else max(levels)
-    while len(levels) < depth:
-        worst = step_down(worst) if is_bid else step_up(worst)
+    while len(levels) < book.depth:
+        worst = book.ticks.down(worst) if is_bid else book.ticks.up(worst)
         if worst <= 0:
             break
         levels[worst] = amount = next(amounts)
         changes.append(("new", worst, amount))
-    if len(levels) > depth + 1:
+    if len(levels) > book.depth + 1:
         worst = min(levels) if is_bid else max(levels)
         del levels[worst]
         changes.append(("delete", worst, 0.0))

@@ -10,7 +10,7 @@ from volsurface.simulator import deribit_frames as frames
 from volsurface.simulator.audiences import Audiences
 from volsurface.simulator.deribit_protocol import Channel
 from volsurface.simulator.deribit_session import Session
-from volsurface.simulator.market import Market, Option, Roll
+from volsurface.simulator.market import Option, Roll, VenueMarket
 from volsurface.simulator.rotation import Rotation
 
 TICKER_SHARE = 0.7  # of the publications, where both tickers and books are wanted
@@ -22,7 +22,7 @@ OPTION_TOPICS = ("ticker", "book", "quote", "trades")
 class Publisher:
     """Who listens to what, and what they get when."""
 
-    def __init__(self, market: Market, encoder: frames.Encoder, rate: float) -> None:
+    def __init__(self, market: VenueMarket, encoder: frames.Encoder, rate: float) -> None:
         self.rate = rate
         self.published = 0
         self.lost_changes: set[Option] = set()  # books whose next change is lost on the way: an injected gap

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from volsurface.simulator.order_book import COARSE_STEP, FINE_BELOW, PRICE_UNIT
+from volsurface.simulator.order_book import COIN_TICKS, TickRule
 
 WEEK_YEARS = 7.0 / 365.0
 BASE_HALF_SPREAD = 0.0016  # vol, at the money and at long tenors
@@ -40,19 +40,24 @@ def target_quotes(
     shade: np.ndarray,
     luck: np.ndarray,
     seconds: float,
+    *,
+    unit: float | np.ndarray = COIN_TICKS.unit,
+    ticks: TickRule = COIN_TICKS,
+    widening: float = 1.0,
 ) -> Quotes:
     """Return what the market makers quote; all arrays have shape (n,).
 
-    mark: true price in coin. vega: price per unit of vol, in coin. z: log-moneyness in standard deviations. shade: in
+    mark: true price, in the venue's unit. vega: price per unit of vol, likewise. z: log-moneyness in standard deviations. shade: in
     (-1, 1), how far the middle leans, in half-spreads. luck: in [0, 1), who lacks a quote when; `seconds` shifts it.
+    unit: the price step of each option. ticks: where coarse steps begin. widening: of this venue's spreads.
     Rounded outwards, so that bid <= mark <= ask wherever both exist and |shade| < 1.
     """
     half_vol = BASE_HALF_SPREAD + SHORT_HALF_SPREAD * np.sqrt(WEEK_YEARS / years) + LONG_HALF_SPREAD * years
-    half_vol = np.minimum(half_vol * (1.0 + WING_WIDENING * z * z), MAX_HALF_SPREAD)
-    half = vega * half_vol + HEDGE_COST * mark + MIN_HALF_SPREAD * PRICE_UNIT
+    half_vol = np.minimum(half_vol * (1.0 + WING_WIDENING * z * z), MAX_HALF_SPREAD) * widening
+    half = vega * half_vol + HEDGE_COST * mark + MIN_HALF_SPREAD * unit
     middle = mark + shade * half
-    bid = round_down((middle - half) / PRICE_UNIT)
-    ask = np.maximum(round_up((middle + half) / PRICE_UNIT), 1)
+    bid = round_down((middle - half) / unit, ticks)
+    ask = np.maximum(round_up((middle + half) / unit, ticks), 1)
     turn = (luck + seconds / MISSING_CYCLE_S) % 1.0
     turn[np.abs(z) < WING] = 1.0
     bid[(turn < MISSING_BOTH) | ((turn >= MISSING_ASK) & (turn < MISSING_BID))] = 0
@@ -60,13 +65,13 @@ def target_quotes(
     return Quotes(bid, ask)
 
 
-def round_down(units: np.ndarray) -> np.ndarray:
+def round_down(units: np.ndarray, ticks: TickRule = COIN_TICKS) -> np.ndarray:
     """Return the highest allowed prices not above `units` (price units, float), at least 0, as int32."""
-    step = np.where(units < FINE_BELOW, 1, COARSE_STEP)
+    step = np.where(units < ticks.fine_below, 1, ticks.coarse)
     return np.maximum(np.floor(units / step + 1e-9) * step, 0.0).astype(np.int32)
 
 
-def round_up(units: np.ndarray) -> np.ndarray:
+def round_up(units: np.ndarray, ticks: TickRule = COIN_TICKS) -> np.ndarray:
     """Return the lowest allowed prices not below `units` (price units, float), as int32."""
-    step = np.where(units <= FINE_BELOW, 1, COARSE_STEP)
+    step = np.where(units <= ticks.fine_below, 1, ticks.coarse)
     return (np.ceil(units / step - 1e-9) * step).astype(np.int32)

@@ -1,4 +1,4 @@
-"""What a Deribit ticker computes from quotes, the forward and the true vol: implied vols and Greeks in its own units."""
+"""What a venue's ticker computes from quotes, the forward and the true vol: implied vols and Greeks, in Deribit's units."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ LARGEST_IV = 999.0  # percent
 
 @dataclass(slots=True, eq=False)
 class TickerValues:
-    """One list entry per option; prices in coin, vols in percent with 0.0 for none, as the venue says it.
+    """One list entry per option; prices in the venue's unit, vols in percent with 0.0 for none.
 
     delta: N(d1) of Black-76, less 1 for puts. gamma: per unit of quote currency. vega: per vol point. theta: per day, or
     for what is left of the last day. rho: per percent of the rate. All four in quote currency per coin of underlying.
@@ -43,13 +43,15 @@ def ticker_values(
     mark: np.ndarray,
     bid: np.ndarray,
     ask: np.ndarray,
+    numeraire: np.ndarray,
 ) -> TickerValues:
-    """Return the values; all arrays have shape (n,), `bid` and `ask` in coin with 0 for none.
+    """Return the values; all arrays have shape (n,), `bid` and `ask` with 0 for none. numeraire: quote currency per unit of price, so
+    the forward for prices in coin and 1 for prices in quote currency.
 
     The normal distribution is the C library's erfc, on purpose not our kernels': tests compare the two.
     """
     implied = implied_vols(
-        np.concatenate([bid, ask]) * np.tile(forward, 2),
+        np.concatenate([bid, ask]) * np.tile(numeraire, 2),
         np.tile(forward, 2), np.tile(strike, 2), np.tile(years, 2), np.tile(right, 2),
     ).vol  # fmt: skip
     percent = np.minimum(np.nan_to_num(implied * 100.0), LARGEST_IV)
@@ -70,5 +72,5 @@ def ticker_values(
         gamma=(density / (forward * std_dev)).tolist(),
         vega=(forward * density * root * 0.01).tolist(),
         theta=(-0.5 * forward * density * vol / root * np.minimum(1.0 / 365.0, years)).tolist(),
-        rho=(0.01 * years * forward * (delta - mark)).tolist(),
+        rho=(0.01 * years * (forward * delta - numeraire * mark)).tolist(),
     )
