@@ -32,7 +32,7 @@ from volsurface.market.quote import (
     SNAPSHOT_ROW,
     forward_flag,
 )
-from volsurface.venues.deribit_streams import quote_flags
+from volsurface.venues.normalised import quote_flags
 
 NAN = math.nan
 CALL_60, PUT_60, LATE = "BTC-25SEP26-60000-C", "BTC-25SEP26-60000-P", "BTC-25DEC26-60000-C"

@@ -14,8 +14,16 @@ from volsurface.venues.channel_words import MARKPRICE
 from volsurface.venues.codec import Sink
 from volsurface.venues.deribit_channels import MAX_CHANNELS, OPTION_CHANNELS
 from volsurface.venues.deribit_messages import MALFORMED, InstrumentEntry, InstrumentState, decode_entry
-from volsurface.venues.deribit_names import CLOSED_STATES, LINEAR_SUFFIX, Family, entry_settlement, instrument_from
-from volsurface.venues.deribit_streams import Forward, IndexStream, MarkStream, OptionStream, Session
+from volsurface.venues.deribit_names import (
+    CLOSED_STATES,
+    LINEAR_SUFFIX,
+    VENUE,
+    Family,
+    entry_settlement,
+    instrument_from,
+)
+from volsurface.venues.deribit_streams import IndexStream, MarkStream, OptionStream, Session
+from volsurface.venues.normalised import LatestForward
 from volsurface.venues.sharding import WHOLE, in_shard
 from volsurface.venues.subscriptions import Subscriptions
 
@@ -61,7 +69,7 @@ class FollowedOptions:
         self._speaker: dict[str, Family] = {}
         for family in families:
             self._speaker.setdefault(family.base, family)
-        self._forwards: dict[tuple[str, int], Forward] = {}
+        self._forwards: dict[tuple[str, int], LatestForward] = {}
         self._expiries: Counter[int] = Counter()  # followed options per expiry
         self._channels = channels
         self._shard = shard
@@ -142,13 +150,15 @@ class FollowedOptions:
             added.append(stream)
         self._want(added)
 
-    def _forward_of(self, instrument: Instrument) -> Forward | None:
+    def _forward_of(self, instrument: Instrument) -> LatestForward | None:
         if self._shard[0] or self._speaker[instrument.underlying].settlement != instrument.settlement:
             return None
         return self._forward(instrument.underlying, instrument.expiry_ns)
 
-    def _forward(self, underlying: str, expiry_ns: int) -> Forward:
-        return self._forwards.setdefault((underlying, expiry_ns), Forward(underlying, expiry_ns))
+    def _forward(self, underlying: str, expiry_ns: int) -> LatestForward:
+        return self._forwards.setdefault(
+            (underlying, expiry_ns), LatestForward(VENUE, underlying, expiry_ns, self._sink)
+        )
 
     def close(self, stream: OptionStream, now_ns: int) -> None:
         """Stop following an option; frames that are still under way for it are passed over."""

@@ -15,8 +15,6 @@ from volsurface.market.quote import (
     CLAMPED_IV,
     CROSSED,
     FORWARD_INDEX,
-    LOCKED,
-    ONE_SIDED,
     SETTLEMENT_WINDOW,
     SNAPSHOT_ROW,
     forward_flag,
@@ -31,10 +29,9 @@ from volsurface.venues.deribit_messages import (
     decode_ticker,
     decode_trades,
 )
-from volsurface.venues.deribit_names import NS_PER_MS, VENUE, forward_source
+from volsurface.venues.deribit_names import forward_source
+from volsurface.venues.normalised import NAN, NS_PER_MS, SETTLEMENT_WINDOW_NS, LatestForward, quote_flags
 
-NAN = float("nan")
-SETTLEMENT_WINDOW_NS = 30 * 60 * 1_000_000_000  # the settlement price averages the index over the last half hour
 CLAMPED_MARK, CLAMPED_QUOTE = 2.5, 5.0  # vols at which captured tickers stop, as fractions
 
 
@@ -47,40 +44,12 @@ class Session(Protocol):
         """The stream has dropped its book; get it a snapshot."""
 
 
-def quote_flags(bid: float, ask: float) -> int:
-    """Return the row flags of a quote: crossed, locked, or only one side there; NaN is a missing side."""
-    if bid < ask:
-        return 0
-    if bid == ask:
-        return LOCKED
-    if bid > ask:
-        return CROSSED
-    return 0 if bid != bid and ask != ask else ONE_SIDED
-
-
-class Forward:
-    """The last forward of one (underlying, expiry), shared by the streams of all its strikes."""
-
-    __slots__ = ("expiry_ns", "ts_ns", "underlying", "value")
-
-    def __init__(self, underlying: str, expiry_ns: int) -> None:
-        self.underlying = underlying
-        self.expiry_ns = expiry_ns  # 0: the spot index
-        self.forget()
-
-    def forget(self) -> None:
-        """Send the next value whatever it is."""
-        self.value = NAN
-        self.ts_ns = 0
-
-
 class IndexStream:
     """The spot index of one family."""
 
-    def __init__(self, forward: Forward, session: Session, sink: Sink) -> None:
+    def __init__(self, forward: LatestForward, session: Session, sink: Sink) -> None:
         self._forward = forward
         self._session = session
-        self._put = sink.forward
 
     def on_index(self, frame: bytes, now_ns: int) -> None:
         """Take a `deribit_price_index` frame; only a changed value goes on."""
@@ -88,10 +57,7 @@ class IndexStream:
         ts_ns = index.timestamp * NS_PER_MS
         if ts_ns > self._session.last_venue_ns:
             self._session.last_venue_ns = ts_ns
-        forward, value = self._forward, index.price or NAN
-        if value > 0 and value != forward.value:
-            forward.value = value
-            self._put(FORWARD_INDEX, VENUE, forward.underlying, 0, value, ts_ns, now_ns)
+        self._forward.take(FORWARD_INDEX, index.price or NAN, ts_ns, now_ns)
 
 
 class MarkStream:
@@ -123,7 +89,6 @@ class OptionStream:
         "_forward_bits",
         "_forward_word",
         "_put_book",
-        "_put_forward",
         "_put_ticker",
         "_session",
         "_sink",
@@ -137,7 +102,9 @@ class OptionStream:
         "snapshot_tries",
     )
 
-    def __init__(self, iid: int, instrument: Instrument, forward: Forward | None, session: Session, sink: Sink) -> None:
+    def __init__(
+        self, iid: int, instrument: Instrument, forward: LatestForward | None, session: Session, sink: Sink
+    ) -> None:
         self.iid = iid
         self.instrument = instrument
         self.book = Book()
@@ -153,7 +120,6 @@ class OptionStream:
         self._sink = sink
         self._put_ticker = sink.ticker
         self._put_book = sink.book_top
-        self._put_forward = sink.forward
 
     def on_ticker(self, frame: bytes, now_ns: int) -> None:
         """Take a `ticker` frame."""
@@ -191,11 +157,8 @@ class OptionStream:
         if ts_ns >= self._window_ns:
             flags |= SETTLEMENT_WINDOW
         forward = self._forward
-        # Frames of one expiry's strikes may overtake each other: an older forward is not news.
-        if forward is not None and fwd != forward.value and fwd == fwd and ts_ns >= forward.ts_ns:
-            forward.value = fwd
-            forward.ts_ns = ts_ns
-            self._put_forward(self._source, VENUE, forward.underlying, forward.expiry_ns, fwd, ts_ns, now_ns)
+        if forward is not None and fwd != forward.value:
+            forward.take(self._source, fwd, ts_ns, now_ns)
         self._put_ticker(
             self.iid, flags, ts_ns, now_ns, -1,
             bid, ask, bid_sz, ask_sz, mark, iv_bid, iv_ask, iv_mark, fwd, index, oi,
