@@ -14,5 +14,5 @@ def test_every_variant_gives_a_figure():
     rows = ingest.run(
         messages=3000, repeats=1
     )  # raises when a frame is rejected, a book has a gap or a message is lost
-    assert len(rows) == 5
+    assert len(rows) == 6
     assert all(row["us"] > 0 for row in rows)

@@ -283,7 +283,7 @@ def test_the_next_write_is_announced_once():
 class Venue:
     venue, state = "deribit", "live"
     messages, rejected, gaps, reconnects, subscribed, listed = 10, 1, 2, 3, 40, 50
-    last_receive_ns, last_venue_ns = 600, 590
+    last_receive_ns, last_venue_ns, superseded = 600, 590, 7
 
 
 def test_venue_records_are_read_when_a_reply_is_made():
@@ -291,7 +291,7 @@ def test_venue_records_are_read_when_a_reply_is_made():
     table.watch(venue)
     venue.messages = 11
     (record,) = table.reply(10, EPOCH, 0, 0, 0).venues
-    assert record.tolist() == (b"deribit", VENUE_STATES.index("live"), 600, 590, 11, 1, 2, 3, 40, 50)
+    assert record.tolist() == (b"deribit", VENUE_STATES.index("live"), 600, 590, 11, 7, 1, 2, 3, 40, 50)
 
 
 def test_a_page_is_a_copy():

@@ -54,7 +54,11 @@ def run(messages: int = MESSAGES, repeats: int = REPEATS) -> list[dict[str, Any]
         ("codec + row table, ticker", lambda: _through_codec(tickers)),
         ("codec + row table, book", lambda: _through_codec(books)),
         ("codec + row table, mixed", lambda: _through_codec(mixed)),
-        ("websocket + codec + row table, mixed", lambda: asyncio.run(_through_socket(messages))),
+        ("websocket + codec + row table, mixed", lambda: asyncio.run(_through_socket(messages, False))),
+        (
+            "fast lane + codec + row table, mixed (in a flood tickers may be superseded)",
+            lambda: asyncio.run(_through_socket(messages, True)),
+        ),
     ]
     return [{"what": what, "us": min(measure() for _ in range(repeats))} for what, measure in table]
 
@@ -142,7 +146,7 @@ def answer(frame: bytes) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": result}).encode()
 
 
-def _ready_codec(table: RowTable, now_ns: int) -> Codec:
+def ready_codec(table: RowTable, now_ns: int) -> Codec:
     """Return a codec that has been answered until it is live."""
     codec = make_codec("deribit", ["BTC"], ["ticker", "book"], table)
     codec.connected(now_ns)
@@ -154,7 +158,7 @@ def _ready_codec(table: RowTable, now_ns: int) -> Codec:
 
 def _through_codec(frames: list[bytes]) -> float:
     now_ns = TIME_MS * 1_000_000
-    codec = _ready_codec(RowTable(epoch=1), now_ns)
+    codec = ready_codec(RowTable(epoch=1), now_ns)
 
     def work() -> None:
         receive = codec.receive
@@ -167,7 +171,7 @@ def _through_codec(frames: list[bytes]) -> float:
     return us
 
 
-async def _through_socket(messages: int) -> float:
+async def _through_socket(messages: int, fast_lane: bool) -> float:
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
     sender = context.Process(target=send_frames, args=(theirs, messages), daemon=True)
@@ -181,7 +185,8 @@ async def _through_socket(messages: int) -> float:
             stop.set()
 
     codec = make_codec("deribit", ["BTC"], ["ticker", "book"], RowTable(epoch=1))
-    await Connection(f"ws://127.0.0.1:{port}", codec, SystemClock(), on_state=note).run(stop)
+    url = f"ws://127.0.0.1:{port}"
+    await Connection(url, codec, SystemClock(), on_state=note, fast_lane=fast_lane).run(stop)
     ours.send(None)
     await asyncio.to_thread(sender.join)
     if codec.messages < messages or codec.rejected or codec.gaps:

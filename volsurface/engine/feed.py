@@ -142,7 +142,8 @@ def _connections(
             if market.source == "simulated":
                 raise ServiceError(f"no address of the simulated {venue}; give --venue-url {venue}=ws://127.0.0.1:PORT")
             url = default_url(venue)
-        found.append(Connection(url, codec, clock, on_state=partial(log.info, "%s %s", venue)))
+        told = partial(log.info, "%s %s", venue)
+        found.append(Connection(url, codec, clock, on_state=told, fast_lane=market.fast_lane))
         table.watch(codec)
     return found
 

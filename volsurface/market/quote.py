@@ -44,9 +44,10 @@ FORWARD_STRUCT = struct.Struct("<QI12s8sqdqq")
 # One per venue in every reply: what a status strip needs to know.
 VENUE = np.dtype(
     [("name", "S12"), ("state", "<u4"), ("last_receive_ns", "<i8"), ("last_venue_ns", "<i8"), ("messages", "<u8")]
-    + [("rejected", "<u8"), ("gaps", "<u4"), ("reconnects", "<u4"), ("subscribed", "<u4"), ("listed", "<u4")]
+    + [("superseded", "<u8"), ("rejected", "<u8"), ("gaps", "<u4"), ("reconnects", "<u4"), ("subscribed", "<u4")]
+    + [("listed", "<u4")]
 )
-VENUE_STRUCT = struct.Struct("<12sIqqQQIIII")
+VENUE_STRUCT = struct.Struct("<12sIqqQQQIIII")
 VENUE_STATES = ("connecting", "listing", "subscribing", "live", "down")
 
 EVENT = np.dtype(
@@ -62,7 +63,7 @@ SEVERITIES = ("info", "warning", "error")
 
 assert ROW.itemsize == ROW_STRUCT.size == 128
 assert FORWARD.itemsize == FORWARD_STRUCT.size == 64
-assert VENUE.itemsize == VENUE_STRUCT.size == 64
+assert VENUE.itemsize == VENUE_STRUCT.size == 72
 assert EVENT.itemsize == EVENT_STRUCT.size == 48
 
 

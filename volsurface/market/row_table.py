@@ -325,10 +325,11 @@ class RowTable:
         return np.frombuffer(self._ring, EVENT).take(slots), texts, first - event_cursor - 1
 
     def _venue_records(self) -> np.ndarray:
+        # Only a codec whose frames may wait during an overload counts those that were superseded.
         packed = b"".join(
             VENUE_STRUCT.pack(
                 v.venue.encode("ascii"), VENUE_STATES.index(v.state), v.last_receive_ns, v.last_venue_ns, v.messages,
-                v.rejected, v.gaps, v.reconnects, v.subscribed, v.listed,
+                getattr(v, "superseded", 0), v.rejected, v.gaps, v.reconnects, v.subscribed, v.listed,
             )
             for v in self.venues
         )  # fmt: skip

@@ -99,7 +99,9 @@ class DeribitCodec:
     ) -> None:
         self.sink = sink
         self.state = "connecting"
-        self.messages = self.rejected = self.gaps = self.subscribed = self.listed = self.reconnects = 0
+        self.messages = self.rejected = self.gaps = self.subscribed = self.listed = self.reconnects = (
+            self.superseded
+        ) = 0
         self.dropped_channels = 0
         self.last_venue_ns = self.last_receive_ns = 0
         self.hang_up = ""
@@ -171,6 +173,16 @@ class DeribitCodec:
             self._receive_other(frame, now_ns)
         except MALFORMED as error:
             self._reject(frame, str(error), now_ns)
+
+    def waiting_key(self, frame: bytes) -> bytes | None:
+        """Tell what may become of a frame during an overload: see `io.late_frames.PatientCodec`."""
+        start = frame.find(CHANNEL_MARK) + 11
+        if start < 11:
+            return None
+        channel = frame[start : frame.find(b'"', start)]
+        if channel.startswith(b"ticker."):
+            return channel
+        return b"" if channel.startswith((b"book.", b"trades.")) else None
 
     def deadline_ns(self) -> int | None:
         """Return when `timer` wants to be called next, or None."""
