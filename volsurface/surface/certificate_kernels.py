@@ -73,17 +73,30 @@ def butterfly_polynomial(Q, K, N, sign, c, P):
         P[i + 3] += c * Q2[i]  # c 1, product 11; sum 25
 
 
+@kernel(inline=True)
+def _least(B):
+    """The smallest of B. (Numba's min() has cases for nan and costs a quarter of a second of compilation.)"""
+    least = B[0]
+    for j in range(1, B.size):
+        least = min(least, B[j])
+    return least
+
+
 @kernel
-def positive_on_unit(B, degree, eps):
+def positive_on_unit(B, eps):
     """Is the polynomial with Bernstein coefficients B above eps on [0, 1]? Returns the answer and a point where it is not."""
+    if _least(B) > eps:
+        return OK, 0.0
+    degree = B.size - 1
     stack, depth, left = np.empty((64, degree + 1)), np.zeros(64, np.int64), np.zeros(64)
-    stack[0] = B
+    for j in range(degree + 1):
+        stack[0, j] = B[j]
     top, steps, at = 1, 0, 0.0
     while top > 0:
         steps += 1
         top -= 1
         width = 0.5 ** depth[top]
-        if stack[top].min() > eps:
+        if _least(stack[top]) > eps:
             continue
         if stack[top, 0] < -eps:
             return VIOLATED, left[top]
@@ -92,7 +105,8 @@ def positive_on_unit(B, degree, eps):
         at = left[top]
         if depth[top] >= DEPTH or top >= 62 or steps > 2000:
             return UNDECIDED, at
-        stack[top + 1] = stack[top]
+        for j in range(degree + 1):
+            stack[top + 1, j] = stack[top, j]
         for r in range(1, degree + 1):  # de Casteljau at the middle: averages, so errors are not amplified
             stack[top, r - 1] = stack[top + 1, 0]
             for i in range(degree - r + 1):
@@ -106,30 +120,33 @@ def positive_on_unit(B, degree, eps):
 
 
 @kernel
-def positive_on_half_line(P, majorant, degree, to_bernstein, centre):
+def positive_on_half_line(P, majorant, to_bernstein, centre):
     """Is P > 0 for all t > 0? Split at the power of two `centre` (an exact scaling), both pieces mapped to [0, 1].
 
     Returns the answer and a t where P is not positive. P and majorant are overwritten.
     """
-    scale = 1.0
+    degree, scale = P.size - 1, 1.0
     for i in range(degree + 1):
         P[i] *= scale
         majorant[i] *= scale
         scale *= centre
-    B, bound = np.empty(degree + 1), np.empty(degree + 1)
+    B = np.empty(degree + 1)
     answer, place = OK, centre
     for side in range(2):
+        bound = bounds = 0.0
         for j in range(degree + 1):
             total, total_bound = 0.0, 0.0
             for i in range(j + 1):
                 q = i if side == 0 else degree - i
                 total += to_bernstein[j, i] * P[q]  # entry 1, product 1, sum 10: 25 + 12 = 37 of P's majorant
                 total_bound += to_bernstein[j, i] * majorant[q]
-            B[j], bound[j] = total, total_bound
-        eps = ROUNDING * bound.max()  # covers 37 u and, after DEPTH halvings of degree 10, 400 u more
-        if not SMALLEST < eps < 1e300:
+            B[j] = total
+            bound = max(bound, total_bound)
+            bounds += total_bound
+        eps = ROUNDING * bound  # covers 37 u and, after DEPTH halvings of degree 10, 400 u more
+        if not (eps > SMALLEST and bounds < 1e300):  # a sum, which a nan cannot leave as it leaves a maximum
             return UNDECIDED, centre
-        found, x = positive_on_unit(B, degree, eps)
+        found, x = positive_on_unit(B, eps)
         if found != OK:
             answer = found
             place = centre * x if side == 0 else (centre / x if x > 0.0 else np.inf)
@@ -170,7 +187,7 @@ def butterfly_answer(p):
     P, majorant = np.empty(11), np.empty(11)
     butterfly_polynomial(Q, K, N, -1.0, 64.0 * b / sigma, P)
     butterfly_polynomial(np.abs(Q), np.abs(K), np.abs(N), 1.0, 64.0 * b / sigma, majorant)
-    return positive_on_half_line(P, majorant, 10, BERNSTEIN_10, vertex_scale(rho))
+    return positive_on_half_line(P, majorant, BERNSTEIN_10, vertex_scale(rho))
 
 
 @kernel
@@ -200,9 +217,10 @@ def calendar_answer(one, two):
             0.5 * s2 * (b2 * (1.0 + r2) + abs(b1 * r1)),
         ]
     )
-    if abs(U.sum()) <= 1e-14 * UA.sum():
+    at_one = U[0] + U[1] + U[2]
+    if abs(at_one) <= 1e-14 * (UA[0] + UA[1] + UA[2]):
         return UNDECIDED, 1.0
-    if U.sum() < 0.0:
+    if at_one < 0.0:
         return VIOLATED, 1.0
     X = np.array([-0.5 * s2, m2 - m1, 0.5 * s2])  # 1
     XA = np.array([0.5 * s2, abs(m2) + abs(m1), 0.5 * s2])
@@ -213,5 +231,23 @@ def calendar_answer(one, two):
     multiply(XA, XA, VA)
     V[2] += s1 * s1  # 6
     VA[2] += s1 * s1
+    for i in range(5):
+        F[i] -= b1 * b1 * V[i]
+        FA[i] += b1 * b1 * VA[i]
     # b1^2 V 8, difference 12; with the conversion 18, and 160 after the halvings of a quartic
-    return positive_on_half_line(F - b1 * b1 * V, FA + b1 * b1 * VA, 4, BERNSTEIN_4, vertex_scale(r2))
+    return positive_on_half_line(F, FA, BERNSTEIN_4, vertex_scale(r2))
+
+
+@kernel("void(f8[:,::1], i8[:,::1], f8[:,::1])")
+def answers(parameters, answer, where):
+    """Answer for every slice and pair of a surface; parameters: rows (a, b, rho, m, sigma), nearest expiry first.
+
+    Writes, per slice, answer[0] and where[0] (a t where it fails), and, per pair with the slice before, answer[1] and
+    where[1]; shape (2, n_slices). The first slice has no pair.
+    """
+    for i in range(parameters.shape[0]):
+        answer[0, i], where[0, i] = butterfly_answer(parameters[i])
+        if i:
+            answer[1, i], where[1, i] = calendar_answer(parameters[i - 1], parameters[i])
+        else:
+            answer[1, i], where[1, i] = OK, np.nan

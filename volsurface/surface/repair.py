@@ -11,8 +11,8 @@ import numpy as np
 
 from volsurface.surface.calibration import Slices, raw_parameters
 from volsurface.surface.certificate import butterfly_verdict, calendar_verdict
-from volsurface.surface.certificate_kernels import OK, UNDECIDED
-from volsurface.surface.repair_kernels import answers, descend_together, solve_linear
+from volsurface.surface.certificate_kernels import OK, UNDECIDED, answers
+from volsurface.surface.repair_kernels import descend_together, solve_linear
 from volsurface.surface.slice_fit import FLOOR
 
 # (margin of g, everything free from the start, largest sigma at the start and at all in units of the quoted range): free
@@ -41,8 +41,9 @@ class Repaired:
 def verdicts(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return masks (slice has no butterfly, pair does not cross), proved, of rows (a, b, rho, m, sigma)."""
     n = len(parameters)
-    butterfly, calendar = np.zeros(n, np.int64), np.zeros(max(n - 1, 0), np.int64)
-    answers(parameters, butterfly, calendar)
+    answer = np.empty((2, n), np.int64)
+    answers(parameters, answer, np.empty((2, n)))
+    butterfly, calendar = answer[0], answer[1, 1:]
     rows = list(map(tuple, parameters.tolist())) if UNDECIDED in butterfly or UNDECIDED in calendar else []
     for i in np.flatnonzero(butterfly == UNDECIDED):
         butterfly[i] = OK if butterfly_verdict(rows[i]).verdict == "ok" else 0

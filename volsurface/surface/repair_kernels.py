@@ -11,11 +11,11 @@ import math
 import numpy as np
 
 from volsurface.pricing.kernel import kernel
-from volsurface.surface.certificate_kernels import butterfly_answer, calendar_answer
 from volsurface.surface.cold_start import best_linear
 from volsurface.surface.slice_fit import (
     N_ROWS,
     constraint_rows,
+    copy,
     cost,
     factorise,
     normal_equations,
@@ -262,8 +262,8 @@ def descend_together(offsets, k, w, weight, thetas, free, low, high, floor, marg
         solved = True
         for i in range(N):
             if free[i]:
-                HL[:] = H[i]
                 for u in range(5):
+                    copy(H[i, u], HL[u])
                     HL[u, u] += (
                         (mu if u > 2 or mu > 1.0 else mu * mu) * H[i, u, u] + 1e-10 * H[i, u, u] + 1e-14 * H[i, 0, 0]
                     )
@@ -295,7 +295,8 @@ def descend_together(offsets, k, w, weight, thetas, free, low, high, floor, marg
         new_broken = _broken(value2, n2)
         before, after = now + nu * broken, new + nu * new_broken
         if after <= before:
-            thetas[:] = trial
+            for i in range(N):
+                copy(trial[i], thetas[i])
             n, broken, now = n2, new_broken, new
             later, later2, earlier, earlier2 = later2, later, earlier2, earlier
             value, value2, A, A2, B, B2 = value2, value, A2, A, B2, B
@@ -314,15 +315,6 @@ def descend_together(offsets, k, w, weight, thetas, free, low, high, floor, marg
             if mu > 1e8:
                 break
     return now, broken
-
-
-@kernel("void(f8[:,::1], i8[::1], i8[::1])")
-def answers(parameters, butterfly, calendar):
-    """Write the float certificate's answers for rows (a, b, rho, m, sigma): one per slice and one per pair of neighbours."""
-    for i in range(parameters.shape[0]):
-        butterfly[i] = butterfly_answer(parameters[i])[0]
-        if i:
-            calendar[i - 1] = calendar_answer(parameters[i - 1], parameters[i])[0]
 
 
 @kernel("void(i8[::1], f8[::1], f8[::1], f8[::1], f8[::1], b1[::1], f8[:,::1])")

@@ -28,6 +28,13 @@ MAX_STEPS = 100
 FLOOR = 1e-3  # least variance allowed, in units of the smallest quoted one
 
 
+@kernel(inline=True)
+def copy(values, out):
+    """Write out = values, shape (n,). As `out[:] = values` Numba compiles the sentence about unequal shapes, for seconds."""
+    for i in range(values.size):
+        out[i] = values[i]
+
+
 @kernel
 def variance(theta, k):
     """w(k) of theta."""
@@ -198,8 +205,8 @@ def descend(k, w, weight, theta, low, high, floor, huber, tolerance):
     constraint_rows(theta, low, high, floor, value, A)
     broken = _broken(value)
     for _ in range(MAX_STEPS):
-        HL[:] = H
         for u in range(5):
+            copy(H[u], HL[u])
             HL[u, u] += (mu if u > 2 or huber < np.inf else 0.0) * H[u, u] + 1e-12 * H[u, u]
         if not factorise(HL, L):
             mu = max(10.0 * mu, 1e-6)
@@ -223,9 +230,8 @@ def descend(k, w, weight, theta, low, high, floor, huber, tolerance):
         new_broken = _broken(new_value)
         before, after = now + nu * broken, new + nu * new_broken
         if after <= before:
-            theta[:] = trial
-            value[:] = new_value
-            A[:] = new_A
+            copy(trial, theta)
+            value, new_value, A, new_A = new_value, value, new_A, A
             broken = new_broken
             now = normal_equations(k, w, weight, theta, huber, H, G)
             mu = max(0.2 * mu, 1e-9)
@@ -294,13 +300,13 @@ def fit_slice(k, w, weight, spreads, theta, warm, robust, outlier, min_quotes, t
         cold_start(k, w, weight, floor, guess)
         cold = descend(k, w, weight, guess, low, high, floor, np.inf, tolerance)
         if not least <= cold:
-            theta[:] = guess
+            copy(guess, theta)
             least = cold
     if not robust or _screen(k, w, spreads, theta, np.inf, used)[2] <= SUSPICIOUS:
         return least
     best, plain = np.inf, theta.copy()
     for attempt in range(3):
-        guess[:] = plain
+        copy(plain, guess)
         mask[:] = True
         huber = HUBER if attempt == 1 else np.inf
         if attempt == 2:
@@ -320,10 +326,10 @@ def fit_slice(k, w, weight, spreads, theta, warm, robust, outlier, min_quotes, t
                 break
         if total < best:
             best = total
-            theta[:] = guess
-            used[:] = mask
+            copy(guess, theta)
+            copy(mask, used)
     if _count(used) == k.size:
-        theta[:] = plain
+        copy(plain, theta)
         return least
     _masked(weight, used, active)
     return descend(k, w, active, theta, low, high, floor, np.inf, tolerance)

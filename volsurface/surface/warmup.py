@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from volsurface.pricing.kernel import DECLARED
-from volsurface.surface import repair_kernels, slice_fit, worst_place
+from volsurface.surface import certificate_kernels, repair_kernels, slice_fit, worst_place
 
-# Importing the three modules above has declared their kernels, and with them every kernel they call.
-_HOMES = (slice_fit.__name__, worst_place.__name__, repair_kernels.__name__)
+# Importing these has declared their kernels, and with them every kernel they call.
+_HOMES = tuple(module.__name__ for module in (slice_fit, certificate_kernels, repair_kernels, worst_place))
 KERNELS: list[tuple[str, Callable[[], None]]] = [
     (declared.name, declared.compile) for declared in DECLARED if declared.name.startswith(_HOMES)
 ]

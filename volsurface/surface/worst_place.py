@@ -1,9 +1,11 @@
 """Where a slice or a pair is nearest to arbitrage, and between which strikes it has it: numbers for people, not a proof."""
 
+import math
+
 import numpy as np
 
 from volsurface.pricing.kernel import kernel
-from volsurface.surface.certificate_kernels import VIOLATED, butterfly_answer, calendar_answer
+from volsurface.surface.certificate_kernels import VIOLATED, answers
 
 WINDOW = 3.0  # the least is searched for |k| <= 3, strikes from a twentieth to twenty times the forward
 FARTHEST = 1e6  # an interval that reaches this k is called infinite
@@ -43,16 +45,33 @@ def _edge(kind, one, two, inside, outside):
 
 
 @kernel
-def _search(kind, one, two, violated, witness):
-    """(k, value, low, high): the least value and, around it, the interval below zero (nan, nan when there is none)."""
-    n, extra = SINH_GRID.size, EVEN_GRID.size
-    ks = np.empty(n + extra + 1 + (n if kind == CALENDAR else 0))
-    ks[:n] = two[3] + two[4] * SINH_GRID
-    ks[n : n + extra] = EVEN_GRID
-    ks[n + extra] = witness
+def _merge(ks, n, centre, scale, grid):
+    """Merge centre + scale * grid into the first n values of ks, both ascending; return how many there are now."""
+    i, j = n - 1, grid.size - 1
+    for at in range(n + grid.size - 1, -1, -1):
+        if j < 0 or (i >= 0 and ks[i] > centre + scale * grid[j]):
+            ks[at] = ks[i]
+            i -= 1
+        else:
+            ks[at] = centre + scale * grid[j]
+            j -= 1
+    return n + grid.size
+
+
+@kernel("UniTuple(f8, 4)(i8, f8[::1], f8[::1], b1, f8)")
+def search(kind, one, two, violated, witness):
+    """(k, value, low, high): the least value and, around it, the interval below zero (nan, nan when there is none).
+
+    kind: BUTTERFLY, CALENDAR or VARIANCE. one, two: raw SVI of the earlier and the later slice; only a pair has two. violated:
+    look as far as needed for a negative value. witness: a k to look at as well.
+    """
+    ks = np.empty(2 * SINH_GRID.size + EVEN_GRID.size + 1)
+    n = _merge(ks, 0, two[3], two[4], SINH_GRID)
+    n = _merge(ks, n, 0.0, 1.0, EVEN_GRID)
+    n = _merge(ks, n, witness, 0.0, EVEN_GRID[:1])
     if kind == CALENDAR:
-        ks[n + extra + 1 :] = one[3] + one[4] * SINH_GRID
-    ks.sort()
+        n = _merge(ks, n, one[3], one[4], SINH_GRID)
+    ks = ks[:n]
     best, at = np.inf, 0
     reach = WINDOW
     for _ in range(2):
@@ -96,33 +115,39 @@ def _search(kind, one, two, violated, witness):
     return k, best, edges[0], edges[1]
 
 
-@kernel
-def _at(p, t):
-    """k of a t, kept within the reach of floats."""
+Place = tuple[int, float, float, float, float]
+
+
+def examine_slice(p: np.ndarray) -> Place:
+    """Return answer, worst k, least g (least w where that is not positive), and the interval, of one slice, shape (5,)."""
+    answer, t = _answers(p[None])[0]
+    a, b, rho, m, sigma = p.tolist()
+    if not (math.isfinite(a + b + rho + m + sigma) and b >= 0.0 and sigma > 0.0 and abs(rho) <= 1.0):
+        return answer, math.nan, -math.inf, math.nan, math.nan
+    bottom = m - rho * sigma / math.sqrt(max((1.0 - rho) * (1.0 + rho), 1e-12))
+    if a + b * sigma * math.sqrt((1.0 - rho) * (1.0 + rho)) <= 0.0:
+        return answer, *search(VARIANCE, p, p, True, bottom)
+    witness = bottom if math.isnan(t) else _at(m, sigma, t)
+    return answer, *search(BUTTERFLY, p, p, answer == VIOLATED, witness)
+
+
+def examine_pair(one: np.ndarray, two: np.ndarray) -> Place:
+    """Return answer, worst k, least (w2 - w1) / w2(0), and the interval, of an earlier and a later slice, shape (5,)."""
+    answer, t = _answers(np.stack([one, two]))[1]
+    if not math.isfinite(one.sum() + two.sum()):
+        return answer, math.nan, -math.inf, math.nan, math.nan
+    witness = 0.0 if math.isnan(t) else _at(two[3], two[4], t)
+    return answer, *search(CALENDAR, one, two, answer == VIOLATED, witness)
+
+
+def _answers(parameters: np.ndarray) -> list[tuple[int, float]]:
+    """Return (answer, t) of the last slice, and of it with the one before."""
+    answer, where = np.empty((2, len(parameters)), np.int64), np.empty((2, len(parameters)))
+    answers(parameters, answer, where)
+    return [(int(answer[i, -1]), float(where[i, -1])) for i in range(2)]
+
+
+def _at(m: float, sigma: float, t: float) -> float:
+    """Return k of a t, kept within the reach of floats."""
     t = min(max(t, 1e-12), 1e12)
-    return min(max(p[3] + 0.5 * p[4] * (t - 1.0 / t), -FARTHEST), FARTHEST)
-
-
-@kernel("Tuple((i8, f8, f8, f8, f8))(f8[::1])")
-def examine_slice(p):
-    """Answer, worst k, least g (least w where that is not positive), and the interval, of one slice."""
-    answer, t = butterfly_answer(p)
-    b, rho, sigma = p[1], p[2], p[4]
-    if not (np.isfinite(p.sum()) and b >= 0.0 and sigma > 0.0 and abs(rho) <= 1.0):
-        return answer, np.nan, -np.inf, np.nan, np.nan
-    bottom = p[3] - rho * sigma / np.sqrt(max((1.0 - rho) * (1.0 + rho), 1e-12))
-    if p[0] + b * sigma * np.sqrt((1.0 - rho) * (1.0 + rho)) <= 0.0:
-        k, value, low, high = _search(VARIANCE, p, p, True, bottom)
-        return answer, k, value, low, high
-    k, value, low, high = _search(BUTTERFLY, p, p, answer == VIOLATED, _at(p, t) if t == t else bottom)
-    return answer, k, value, low, high
-
-
-@kernel("Tuple((i8, f8, f8, f8, f8))(f8[::1], f8[::1])")
-def examine_pair(one, two):
-    """Answer, worst k, least (w2 - w1) / w2(0), and the interval, of an earlier and a later slice."""
-    answer, t = calendar_answer(one, two)
-    if not np.isfinite(one.sum() + two.sum()):
-        return answer, np.nan, -np.inf, np.nan, np.nan
-    k, value, low, high = _search(CALENDAR, one, two, answer == VIOLATED, _at(two, t) if t == t else 0.0)
-    return answer, k, value, low, high
+    return float(min(max(m + 0.5 * sigma * (t - 1.0 / t), -FARTHEST), FARTHEST))
