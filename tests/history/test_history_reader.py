@@ -156,7 +156,7 @@ def test_a_folder_that_is_no_history_is_a_sentence(tmp_path: Path, case: str) ->
         "empty": "holds no history: neither it nor a folder in it has a state.json",
         "state": "cannot read the history in .*: IO Error: No files found",
         "json": "state.json is damaged",
-        "version": f"has history schema 7, this program reads and writes {VERSION}",
+        "version": f"has history schema 7 of a newer program; this one reads and writes {VERSION}",
     }[case]
     with pytest.raises(HistoryError, match=sentence):
         History(folder)

@@ -19,6 +19,7 @@ from volsurface.market.instrument import Instrument
 from volsurface.market.quote import FORWARD_FUTURE, FORWARD_INDEX, forward_flag
 from volsurface.market.row_table import RowTable
 from volsurface.surface.certificate import Certificate
+from volsurface.surface.quoted import COLUMNS, QuotedVols
 from volsurface.surface.surface import Surface
 
 NAN = math.nan
@@ -194,12 +195,96 @@ async def test_events_keep_their_time_within_their_second(market: Market) -> Non
     market.table.event("trade", market.now_ns + S // 2, iid=a, value=0.05, size=2.0, extra=0.6)
     market.table.event("gap", market.now_ns - 100 * S, "warning", a, "late news")
     await market.second()
-    rows = market.stored("SELECT * FROM events WHERE kind IN ('trade', 'gap') ORDER BY kind DESC")
-    assert rows["ts"][0] == np.datetime64(START * 1000 + 1500, "ms")
-    assert rows["ts"][1] == np.datetime64((START + 1) * 1_000_000 + 1, "us"), "not before what is on disk already"
-    assert rows["venue"].tolist() == ["deribit", "deribit"]
-    assert rows["text"][1] == "late news"
-    assert (rows["value"][0], rows["size"][0], rows["extra"][0]) == (0.05, 2.0, 0.6)
+    [trade] = market.stored("SELECT * FROM trades").rows()
+    assert trade["ts"] == np.datetime64(START * 1000 + 1500, "ms")
+    assert (trade["venue"], trade["price"], trade["size"], trade["side"], trade["iv"]) == (
+        "deribit",
+        0.05,
+        2,
+        "buy",
+        0.6,
+    )
+    [gap] = market.stored("SELECT * FROM events").rows()
+    assert gap["ts"] == np.datetime64((START + 1) * 1_000_000 + 1, "us"), "not before what is on disk already"
+    assert (gap["kind"], gap["venue"], gap["text"]) == ("gap", "deribit", "late news")
+
+
+async def test_a_seller_that_took_a_bid_is_a_sell_of_a_positive_size(market: Market) -> None:
+    [a] = market.list("A")
+    await market.second()
+    market.table.event("trade", market.now_ns, iid=a, value=0.05, size=-3.0)
+    await market.second()
+    [trade] = market.stored("SELECT side, size, iv FROM trades").rows()
+    assert (trade["side"], trade["size"]) == ("sell", 3.0)
+    assert math.isnan(trade["iv"])
+
+
+async def test_a_venue_is_written_every_ten_seconds_and_at_once_when_it_breaks(market: Market) -> None:
+    market.venue.last_receive_ns = market.now_ns + S - 40 * 10**6
+    market.venue.last_venue_ns = market.venue.last_receive_ns - 25 * 10**6
+    for _ in range(11):
+        await market.second()
+    market.venue.state, market.venue.gaps = "down", 2
+    await market.second()
+    rows = market.stored("SELECT * FROM venues ORDER BY ts")
+    assert rows["state"].tolist() == ["live", "live", "down"]
+    assert rows["gaps"].tolist() == [0, 0, 2]
+    assert rows["lag_ms"].tolist() == [25.0, 25.0, 25.0]
+    assert rows["age_ms"].tolist() == [40.0, 10040.0, 11040.0]
+
+
+async def test_the_ledger_holds_what_was_done_between_two_rows(market: Market) -> None:
+    def stages(offered: int, **more: object) -> dict[str, dict[str, object]]:
+        return {"refit": {"offered": offered, "skipped": offered - 3, "done": 3, **more}}
+
+    for second, count in enumerate((10, 20, 30, 31, 5)):
+        market.now_ns = (START + 10 * second) * S
+        market.rows.begin(market.now_ns)
+        market.rows.ledger("engine", stages(count, unit="expiries"))
+        market.rows.begin(market.now_ns + S)
+        market.rows.ledger("engine", stages(1000))  # within ten seconds of the one before
+    assert market.writer.flush().trouble == ""
+    rows = market.stored("SELECT * FROM ledger ORDER BY ts")
+    assert rows["offered"].tolist() == [10, 10, 10, 1, 5], "the last is of an engine that has started again"
+    assert rows["stage"].tolist() == ["refit"] * 5
+    assert rows["detail"][0] == '{"unit":"expiries"}'
+
+
+def quoted_vols(market: Market, iids: list[int], bid: float, reason: int = 0, strike: float = 100.5) -> QuotedVols:
+    n = len(iids)
+    values = {
+        "expiry_ns": (START + 30 * 86400) * S, "strike": strike, "k": 0.12345678, "right": 1, "bid_vol": bid,
+        "ask_vol": 0.62, "mid_vol": np.nan, "fit_vol": 0.6111111, "reason": reason,
+    }  # fmt: skip
+    columns = {name: np.full(n, values.get(name, 0), dtype) for name, dtype in COLUMNS.items()}
+    return QuotedVols(("deribit",), **columns | {"iid": np.array(iids, "i4")})
+
+
+async def test_a_vol_is_written_when_it_moves_by_a_basis_point_or_its_use_changes(market: Market) -> None:
+    iids = market.list("A", "B")
+    await market.second()
+    for bid, reason in ((0.60, 0), (0.60005, 0), (0.6002, 0), (0.6002, 7), (math.nan, 7)):
+        market.now_ns += S
+        market.rows.begin(market.now_ns)
+        quotes = quoted_vols(market, iids, bid, reason)
+        market.rows.publication(replace(publication(), quotes=quotes))
+    market.writer.flush()
+    rows = market.stored("SELECT * FROM ivs WHERE iid = 0 ORDER BY ts")
+    assert rows["used"].tolist() == ["used", "used", "stale", "stale"]
+    assert rows["iv_bid"].tolist()[:3] == [0.6, 0.6002, 0.6002]
+    assert math.isnan(rows["iv_bid"][3])
+    assert (rows["k"][0], rows["iv_fit"][0], rows["iv_ask"][0]) == (0.123457, 0.611111, 0.62)
+    assert len(market.stored("SELECT * FROM ivs")) == 8
+
+
+async def test_vols_numbered_by_an_earlier_feed_are_left_out(market: Market) -> None:
+    iids = market.list("A")
+    await market.second()
+    market.rows.begin(market.now_ns + S)
+    market.rows.publication(replace(publication(), quotes=quoted_vols(market, iids, 0.6, strike=99.0)))
+    market.rows.publication(replace(publication(2), quotes=quoted_vols(market, [5], 0.6)))
+    market.writer.flush()
+    assert len(market.stored("SELECT * FROM ivs")) == 0
 
 
 def engine_event(kind: str, **detail: object) -> dict[str, object]:

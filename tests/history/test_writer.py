@@ -90,7 +90,9 @@ def test_another_schema_is_refused_with_both_numbers(root: Path) -> None:
     state = load_state(root)
     state.version = 99
     state.save(root)
-    with pytest.raises(HistoryError, match=rf"has history schema 99, this program reads and writes {VERSION}"):
+    with pytest.raises(
+        HistoryError, match=rf"has history schema 99 of a newer program; this one reads and writes {VERSION}"
+    ):
         open_writer(root)
 
 

@@ -168,6 +168,7 @@ class Historian:
             if self._stored_ids.get(underlying) != key:
                 self._stored_ids[underlying] = key
                 self._rows.publication(publication)
+        self._rows.ledger("engine", client.status.get("ledger") or {})
 
     def _take_settings(self, events: list[dict[str, Any]]) -> None:
         version, values = self._client.settings_version, self._client.settings

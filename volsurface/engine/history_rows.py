@@ -24,14 +24,21 @@ from volsurface.market.quote import (
     forward_source,
 )
 from volsurface.surface.metrics import TenorMetrics
+from volsurface.surface.quoted import REASONS, QuotedVols
 from volsurface.surface.smile import PARAMETER_NAMES, Smile
 
 KEYFRAME_US = 60_000_000
 METRIC_STEP = 1e-4  # a metric is written when one of its vols has moved by 1 bp
+IV_STEP = 1e-4  # a vol of a quote is written when it has moved by 1 bp
+IV_PLACES = 6  # decimals of a vol kept: 0.01 bp
+STATE_EVERY_US = 10_000_000  # how often a venue's and the work's counts are written
 TENORS = (7.0, 14.0, 30.0, 60.0, 90.0, 180.0)  # days
 _METRIC_NAMES = ("atm_vol", "skew", "curvature", "rr25", "bf25", "rr10", "bf10")
 _VOLS = [_METRIC_NAMES.index(name) for name in ("atm_vol", "rr25", "bf25", "rr10", "bf10")]
 _LIVE = VENUE_STATES.index("live")
+_TRADE = EVENT_KINDS.index("trade")
+_VENUE_COUNTS = ("messages", "rejected", "gaps", "reconnects", "subscribed", "listed")
+_STAGE_COUNTS = ("offered", "skipped", "done")
 _ROW_FLOATS = ("bid", "ask", "bid_sz", "ask_sz", "mark", "iv_bid", "iv_ask", "iv_mark", "fwd", "index", "oi")
 
 
@@ -50,6 +57,8 @@ class HistoryRows:
         self._smiles: dict[tuple[str, int], Smile] = {}
         self._metrics: dict[tuple[str, str, float], tuple[int, np.ndarray]] = {}
         self._measured: dict[tuple[str, int], np.ndarray] = {}
+        self._stages: dict[tuple[str, str], dict[str, int]] = {}
+        self._ledger_us = 0
 
     def _forget_feed(self) -> None:
         """Forget the feed's numbering: it has started anew."""
@@ -59,6 +68,11 @@ class HistoryRows:
         self._venue_of = np.empty(0, "i4")
         self._venues: dict[str, int] = {}
         self._forwards: dict[tuple[bytes, bytes, int, int], float] = {}
+        self._venue_states: dict[bytes, tuple[int, tuple[int, ...]]] = {}
+        self._listed = np.empty(0, [("expiry_ns", "i8"), ("strike", "f8")])
+        self._vols = np.empty((0, 3))
+        self._used = np.empty(0, "u1")
+        self._vols_us = np.empty(0, "i8")
 
     def begin(self, now_ns: int) -> None:
         """Start the next second, at the market's time `now_ns`."""
@@ -85,6 +99,7 @@ class HistoryRows:
         self._quotes(puller, batch)
         self._forward_rows(batch)
         self._feed_events(batch)
+        self._venue_rows(puller)
 
     def _list(self, puller: FeedPuller) -> None:
         known = len(self._instruments)
@@ -95,6 +110,11 @@ class HistoryRows:
         self._instruments += fresh
         self._iids = np.append(self._iids, np.array([iid for iid, _ in numbered], "i4"))
         self._written_us = np.append(self._written_us, np.zeros(len(fresh), "i8"))
+        listed = [(instrument.expiry_ns, instrument.strike) for instrument in fresh]
+        self._listed = np.append(self._listed, np.array(listed, self._listed.dtype))
+        self._vols = np.append(self._vols, np.full((len(fresh), 3), np.nan), axis=0)
+        self._used = np.append(self._used, np.zeros(len(fresh), "u1"))
+        self._vols_us = np.append(self._vols_us, np.zeros(len(fresh), "i8"))
         venues = [self._venues.setdefault(instrument.venue, len(self._venues)) for instrument in fresh]
         self._venue_of = np.append(self._venue_of, np.array(venues, "i4"))
         new = [(iid, instrument) for (iid, is_new), instrument in zip(numbered, fresh) if is_new]
@@ -166,8 +186,9 @@ class HistoryRows:
         )  # fmt: skip
 
     def _feed_events(self, batch: Batch) -> None:
-        events = batch.events
-        of = [self._instruments[iid] if 0 <= iid < len(self._instruments) else None for iid in events["iid"]]
+        self._trades(batch.events[batch.events["kind"] == _TRADE])
+        events = batch.events[batch.events["kind"] != _TRADE]
+        of = self._instruments_of(events)
         self._writer.append(
             "events", events.size,
             {
@@ -183,6 +204,66 @@ class HistoryRows:
         )  # fmt: skip
         if batch.dropped:
             self.event("dropped", f"{batch.dropped} events of the feed were lost", "warning", count=batch.dropped)
+
+    def _instruments_of(self, events: np.ndarray) -> list[Instrument | None]:
+        return [self._instruments[iid] if 0 <= iid < len(self._instruments) else None for iid in events["iid"]]
+
+    def _trades(self, trades: np.ndarray) -> None:
+        of = self._instruments_of(trades)
+        self._writer.append(
+            "trades", trades.size,
+            {
+                "ts": self._clamped(trades["ts_ns"]),
+                "iid": [int(self._iids[iid]) if i else None for i, iid in zip(of, trades["iid"])],
+                "venue": [instrument.venue if instrument else None for instrument in of],
+                "price": np.ascontiguousarray(trades["value"]),
+                "size": np.abs(trades["size"]),
+                "side": ["sell" if size < 0 else "buy" for size in trades["size"]],
+                "iv": np.ascontiguousarray(trades["extra"]),
+            },
+        )  # fmt: skip
+
+    def _venue_rows(self, puller: FeedPuller) -> None:
+        """Write each venue every ten seconds, and at once what is wrong with one."""
+        due = []
+        for record in puller.venues:
+            name, urgent = record["name"], tuple(int(record[field]) for field in ("state", "gaps", "reconnects"))
+            last_us, last = self._venue_states.get(name, (-STATE_EVERY_US, ()))
+            if last != urgent or not 0 <= self._now_us - last_us < STATE_EVERY_US:
+                self._venue_states[name] = (self._now_us, urgent)
+                due.append(record)
+        received = np.array([record["last_receive_ns"] for record in due], "i8")
+        at_venue = np.array([record["last_venue_ns"] for record in due], "i8")
+        self._writer.append(
+            "venues", len(due),
+            {
+                "ts": self._now_us,
+                "venue": [record["name"].decode() for record in due],
+                "state": [VENUE_STATES[record["state"]] for record in due],
+                "lag_ms": np.where((received > 0) & (at_venue > 0), (received - at_venue) / 1e6, np.nan),
+                "age_ms": np.where(received > 0, (puller.feed_time_ns - received) / 1e6, np.nan),
+                **{name: [int(record[name]) for record in due] for name in _VENUE_COUNTS},
+            },
+        )  # fmt: skip
+
+    def ledger(self, service: str, stages: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write what each stage of a service's work was offered, left out and did, from its counts since its start."""
+        if 0 <= self._now_us - self._ledger_us < STATE_EVERY_US and self._stages:
+            return
+        self._ledger_us = self._now_us
+        rows: list[dict[str, Any]] = []
+        for stage, counts in stages.items():
+            now = {name: int(counts.get(name, 0)) for name in _STAGE_COUNTS}
+            before = self._stages.get((service, stage), dict.fromkeys(now, 0))
+            if any(now[name] < before[name] for name in now):
+                before = dict.fromkeys(now, 0)  # the service has started again
+            self._stages[service, stage] = now
+            more = {name: value for name, value in counts.items() if name not in now}
+            rows.append(
+                {"stage": stage, "detail": _json(more) if more else None} | {n: now[n] - before[n] for n in now}
+            )
+        columns = {name: [row[name] for row in rows] for name in ("stage", "detail", *_STAGE_COUNTS)}
+        self._writer.append("ledger", len(rows), {"ts": self._now_us, "service": service, **columns})
 
     def engine_events(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Write the engine's events; those it has from the feed came from the feed already."""
@@ -242,6 +323,35 @@ class HistoryRows:
             },
         )  # fmt: skip
         self._metric_rows(publication)
+        self._vol_rows(publication.quotes)
+
+    def _vol_rows(self, quotes: QuotedVols) -> None:
+        """Write the vols of quotes that have moved, of options this feed's listing knows under the same number."""
+        iids = quotes.iid
+        known = np.flatnonzero((iids >= 0) & (iids < len(self._instruments)))
+        listed = self._listed[iids[known]]
+        # Just after a restart of the feed a surface may still count as the feed before did.
+        same = (listed["expiry_ns"] == quotes.expiry_ns[known]) & (listed["strike"] == quotes.strike[known])
+        rows = known[same]
+        at = iids[rows]
+        vols = np.column_stack([np.round(getattr(quotes, name)[rows], IV_PLACES) for name in _QUOTED_VOLS[:3]])
+        moved = np.abs(vols - self._vols[at]) >= IV_STEP
+        moved |= np.isnan(vols) != np.isnan(self._vols[at])
+        np.minimum(self._vols_us, self._now_us, out=self._vols_us)
+        due = moved.any(axis=1) | (quotes.reason[rows] != self._used[at])
+        due |= self._now_us - self._vols_us[at] >= KEYFRAME_US
+        rows, at = rows[due], at[due]
+        self._vols[at], self._used[at], self._vols_us[at] = vols[due], quotes.reason[rows], self._now_us
+        self._writer.append(
+            "ivs", rows.size,
+            {
+                "ts": self._now_us,
+                "iid": self._iids[at],
+                "used": np.array(REASONS, object)[quotes.reason[rows]],
+                "k": np.round(quotes.k[rows], IV_PLACES),
+                **{f"iv_{name[:3]}": np.round(getattr(quotes, name)[rows], IV_PLACES) for name in _QUOTED_VOLS},
+            },
+        )  # fmt: skip
 
     def _metric_rows(self, publication: Publication) -> None:
         surface = publication.surface
@@ -280,6 +390,7 @@ class HistoryRows:
         return True
 
 
+_QUOTED_VOLS = ("bid_vol", "ask_vol", "mid_vol", "fit_vol")
 _SMILE_FIELDS = (
     "model forward forward_source years n_quotes n_rejected inside_spread rmse_bp max_error_bp state method"
 ).split()

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from volsurface.errors import HistoryError
+from volsurface.io.history.packing import unpacked_columns
 from volsurface.io.history.schema import COMPACTED, TABLES
 from volsurface.io.history.segments import (
     CATALOGUE_FILE,
@@ -68,7 +69,7 @@ def create_views(db: duckdb.DuckDBPyConnection, root: Path, *, pruned: bool) -> 
             is_hot = "ts >= (SELECT mark FROM mark)"
         db.execute(f"""
             CREATE VIEW {table.name}_segments AS {mark}
-            SELECT {columns}, filename[-24:-9] AS segment FROM {cold} WHERE {is_cold}
+            SELECT {unpacked_columns(table)}, filename[-24:-9] AS segment FROM {cold} WHERE {is_cold}
             UNION ALL BY NAME
             SELECT {columns}, filename[-24:-9] AS segment FROM {hot} WHERE {is_hot}
         """)

@@ -18,8 +18,10 @@ from pathlib import Path
 import duckdb
 
 from volsurface.errors import HistoryError
+from volsurface.io.history.packing import packed_select, unpacked_columns
 from volsurface.io.history.schema import COMPACTED, TABLES
 from volsurface.io.history.segments import (
+    COLD_OPTIONS,
     US_PER_S,
     State,
     cold_path,
@@ -91,16 +93,25 @@ class Compactor:
         final.parent.mkdir(parents=True, exist_ok=True)
         order = ", ".join(TABLES[table].order)
         rows = f"read_parquet({files}, hive_partitioning=false)"
-        write_segment(self._db, f"SELECT * FROM {rows} ORDER BY {order}", final)
-        before, after = self._count(rows), self._count(f"read_parquet({quoted(final)})")
+        write_segment(
+            self._db, f"SELECT * FROM ({packed_select(TABLES[table], rows)}) ORDER BY {order}", final, COLD_OPTIONS
+        )
+        before = self._content(table, rows, ", ".join(f'"{name}"' for name in TABLES[table].names))
+        after = self._content(
+            table, f"read_parquet({quoted(final)}, hive_partitioning=false)", unpacked_columns(TABLES[table])
+        )
         if before != after:
             final.unlink()
-            raise HistoryError(f"{final} would hold {after} rows of {before}; its hot segments stay")
+            raise HistoryError(f"{final} would not hold what its hot segments do; they stay")
         return 1
 
-    def _count(self, rows: str) -> int:
+    def _content(self, table: str, rows: str, columns: str) -> tuple[int, int]:
+        """Return number and fingerprint of the rows, in whatever order they are."""
+        names = ", ".join(f'"{name}"' for name in TABLES[table].names)
+        query = f"SELECT count(*), bit_xor(hash({names})) FROM (SELECT {columns} FROM {rows})"
         # fetchall: after fetchone the connection would refuse other work as long as the result is not read to its end
-        return int(self._db.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])
+        [content] = self._db.execute(query).fetchall()
+        return content
 
     def _flip_or_delete(self, table: str, hot: list[Path], cold: list[Path]) -> None:
         mark = self._state.marks[table]

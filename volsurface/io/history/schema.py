@@ -3,11 +3,14 @@
 The number of the schema is in every store's `state.json`; a change only ever adds columns or tables and raises it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = 3  # 2: the quoted range of a smile, the reason for a surface's state. 3: forwards have a venue
+VERSION = (
+    4  # 2: quoted range of a smile, reason for a state; 3: venue of a forward; 4: ivs, trades, venues, ledger, packing
+)
 
 # How a value of each SQL type comes in: a numpy type, the value that stands for NULL there, and the SQL that turns the
 # one into the other. Times come as integers (microseconds or nanoseconds since 1970 UTC), a missing float as NaN.
@@ -40,7 +43,8 @@ class Table:
 
     row: what one row stands for. order: the order of rows in a compacted file, the fastest question first.
     compacted: kept as hot and cold segments; otherwise a few small files in one folder.
-    kept: removed only when nothing else is left to remove.
+    kept: removed only when nothing else is left to remove. packed: decimals are integers in cold segments, see `packing`.
+    thinned: what is too old is not removed but reduced to one surface a minute.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Table:
     order: tuple[str, ...] = ("ts",)
     compacted: bool = True
     kept: bool = False
+    packed: bool = False
+    thinned: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -56,13 +62,11 @@ class Table:
         return [column.name for column in self.columns]
 
 
-def _table(
-    name: str, row: str, text: str, order: tuple[str, ...] = ("ts",), compacted: bool = True, kept: bool = False
-) -> Table:
+def _table(name: str, row: str, text: str, order: tuple[str, ...] = ("ts",), **kept: bool) -> Table:
     """Return a table whose own columns are the lines `name | type | unit | doc`, after the three every table has."""
     lines = [line for line in (_COMMON + text).splitlines() if line.strip()]
     columns = tuple(Column(*(part.strip() for part in line.split("|"))) for line in lines)
-    return Table(name, row, columns, order, compacted, kept)
+    return Table(name, row, columns, order, **kept)
 
 
 _COMMON = """
@@ -97,6 +101,22 @@ TABLES = {
             flags      | INTEGER   |               | bits of market.quote: 1 crossed, 2 locked, 4 one-sided, 8 stale, 16 book gap, 1024 closed, ...
             """,
             order=("iid", "ts"),
+            packed=True,
+        ),
+        _table(
+            "ivs",
+            "option and surface, when one of its vols has moved by 1 bp or its use has changed; all at least once a minute",
+            """
+            iid    | INTEGER |               | option (table instruments)
+            k      | DOUBLE  | log-moneyness | ln(strike / forward of the expiry's smile), to 1e-6
+            iv_bid | DOUBLE  | decimal/year  | vol implied by the bid, to 1e-6 (0.01 bp), as the next three; quotes hold every digit
+            iv_ask | DOUBLE  | decimal/year  | vol implied by the ask
+            iv_mid | DOUBLE  | decimal/year  | vol implied by the middle of both
+            iv_fit | DOUBLE  | decimal/year  | the smile at k
+            used   | VARCHAR |               | used, or why the quote is not a point of the fit: no_bid, wide, stale, outlier, ...
+            """,
+            order=("iid", "ts"),
+            packed=True,
         ),
         _table(
             "smiles",
@@ -127,6 +147,7 @@ TABLES = {
             quoted_high    | DOUBLE       | log-moneyness | largest; a vol beyond the two is extrapolated
             """,
             order=("underlying", "expiry", "ts"),
+            thinned=True,
         ),
         _table(
             "surfaces",
@@ -148,6 +169,7 @@ TABLES = {
             n_smiles             | INTEGER      |          | rows of smiles with the same underlying and ts
             """,
             order=("underlying", "ts"),
+            thinned=True,
         ),
         _table(
             "metrics",
@@ -180,18 +202,62 @@ TABLES = {
             order=("underlying", "expiry", "ts"),
         ),
         _table(
+            "trades",
+            "trade a venue has told of",
+            """
+            iid   | INTEGER |               | instrument (table instruments)
+            venue | VARCHAR |               | venue
+            price | DOUBLE  | venue's price | price as traded
+            size  | DOUBLE  | coins         | size
+            side  | VARCHAR |               | buy or sell: what the one did who took the other's quote
+            iv    | DOUBLE  | decimal/year  | vol of the trade as the venue says
+            """,
+            order=("iid", "ts"),
+            kept=True,
+        ),
+        _table(
+            "venues",
+            "venue, every ten seconds and when its state, gaps or reconnects change",
+            """
+            venue      | VARCHAR |    | venue
+            state      | VARCHAR |    | connecting, listing, subscribing, live or down
+            lag_ms     | DOUBLE  | ms | newest message: from the venue's own time to ours
+            age_ms     | DOUBLE  | ms | how long before ts the newest message came
+            messages   | BIGINT  |    | messages since the feed started, as the next three
+            rejected   | BIGINT  |    | messages that were not understood
+            gaps       | BIGINT  |    | holes in the venue's numbering
+            reconnects | BIGINT  |    | connections made again
+            subscribed | BIGINT  |    | channels
+            listed     | BIGINT  |    | open instruments
+            """,
+            order=("venue", "ts"),
+        ),
+        _table(
+            "ledger",
+            "stage of the work, every ten seconds: what came to it since the row before, and what it left out",
+            """
+            service | VARCHAR |    | engine, or another service that counts its work
+            stage   | VARCHAR |    | rows, reprice, refit, publish, ...
+            offered | BIGINT  |    | pieces of work that came
+            skipped | BIGINT  |    | of these, not done because nobody would have seen a difference
+            done    | BIGINT  |    | of these, done
+            detail  | VARCHAR | JSON | what else the service says of the stage
+            """,
+            order=("service", "stage", "ts"),
+        ),
+        _table(
             "events",
             "event of a service",
             """
             service  | VARCHAR |               | feed, engine or historian
             venue    | VARCHAR |               | venue it concerns, where one is known
-            kind     | VARCHAR |               | trade, gap, resubscribe, connect, disconnect, reject_frame, reject_quote, fit_failure, stale, settings, dropped, disk, restart, published, listed, notice
+            kind     | VARCHAR |               | gap, resubscribe, connect, disconnect, reject_frame, reject_quote, fit_failure, stale, settings, dropped, disk, restart, published, listed, notice
             iid      | INTEGER |               | instrument it concerns (table instruments)
             severity | VARCHAR |               | info, warning or error
             text     | VARCHAR |               | what happened, as a sentence
-            value    | DOUBLE  | venue's price | price of a trade
-            size     | DOUBLE  | coins         | size of a trade
-            extra    | DOUBLE  |               | vol of a trade, or another number of the kind
+            value    | DOUBLE  |               | a number of the kind: how many were listed, lost or refused
+            size     | DOUBLE  |               | another
+            extra    | DOUBLE  |               | another
             detail   | VARCHAR | JSON          | what else is known
             """,
             kept=True,
@@ -227,7 +293,7 @@ TABLES = {
             "runs",
             "start of the historian",
             """
-            source  | VARCHAR | | simulated, live or replay
+            source  | VARCHAR | | simulated, live, replay or refit
             version | VARCHAR | | version of the program
             host    | VARCHAR | | machine
             pid     | INTEGER | | process
@@ -239,9 +305,9 @@ TABLES = {
 COMPACTED = [table.name for table in TABLES.values() if table.compacted]
 
 
-def empty_select(table: Table) -> str:
-    """Return the query of no rows with the table's columns: what a store holds before the first row."""
-    return "SELECT " + ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in table.columns) + " WHERE false"
+def empty_select(columns: Sequence[Column]) -> str:
+    """Return the query of no rows with these columns: what a store holds before the first row."""
+    return "SELECT " + ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in columns) + " WHERE false"
 
 
 def encoded_select(table: Table, source: str) -> str:

@@ -14,18 +14,20 @@ import json
 import os
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import duckdb
 
 from volsurface.errors import HistoryError
-from volsurface.io.history.schema import COMPACTED, TABLES, VERSION, Table, empty_select
+from volsurface.io.history.packing import stored_columns
+from volsurface.io.history.schema import COMPACTED, TABLES, VERSION, Column, empty_select
 
 US_PER_S = 1_000_000
 BLOCK_US = 600 * US_PER_S  # a block never crosses midnight: 86,400 s is a whole number of blocks
 STATE_FILE, CATALOGUE_FILE, LOCK_FILE, QUARANTINE = "state.json", "history.duckdb", "writer.lock", "quarantine"
+COLD_OPTIONS = ", COMPRESSION_LEVEL 9, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 200"  # small first: written once
 _MAGIC = b"PAR1"
 _FOOTER = 8  # length of the metadata (4) and the magic word (4) end a Parquet file
 
@@ -102,11 +104,11 @@ def publish(temporary: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def write_segment(db: duckdb.DuckDBPyConnection, query: str, final: Path) -> None:
+def write_segment(db: duckdb.DuckDBPyConnection, query: str, final: Path, options: str = "") -> None:
     """Write a query's rows as a durable segment; a failure leaves nothing behind and is an OSError or duckdb.Error."""
     temporary = final.with_suffix(".tmp")
     try:
-        db.execute(f"COPY ({query}) TO {quoted(temporary)} (FORMAT parquet, COMPRESSION zstd)")
+        db.execute(f"COPY ({query}) TO {quoted(temporary)} (FORMAT parquet, COMPRESSION zstd{options})")
         publish(temporary, final)
     except (OSError, duckdb.Error):
         temporary.unlink(missing_ok=True)
@@ -130,14 +132,14 @@ def damage(path: Path) -> str:
     return "" if length <= size - _FOOTER - 4 else f"cut off: {length} bytes of metadata do not fit into {size} bytes"
 
 
-def foreign(db: duckdb.DuckDBPyConnection, path: Path, table: Table) -> str:
-    """Return in what a Parquet file's columns differ from the table's, or ""."""
+def foreign(db: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[Column]) -> str:
+    """Return in what a Parquet file's columns differ from those, or ""."""
     try:
         rows = db.execute(f"DESCRIBE SELECT * FROM read_parquet({quoted(path)}, hive_partitioning=false)").fetchall()
     except duckdb.Error as error:
         return f"cannot be read: {str(error).splitlines()[0]}"
     found = {row[0]: row[1] for row in rows}
-    wanted = {column.name: column.type for column in table.columns}
+    wanted = {column.name: column.type for column in columns}
     if found == wanted:
         return ""
     return "its columns differ from the table's in " + ", ".join(sorted(set(found.items()) ^ set(wanted.items()))[0])
@@ -177,8 +179,15 @@ def load_state(root: Path) -> State:
         raise HistoryError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise HistoryError(f"{path} is damaged: {error!r}") from error
-    if state.version != VERSION:
-        raise HistoryError(f"{root} has history schema {state.version}, this program reads and writes {VERSION}")
+    if state.version > VERSION:
+        raise HistoryError(
+            f"{root} has history schema {state.version} of a newer program; this one reads and writes {VERSION}"
+        )
+    if state.version < VERSION:
+        raise HistoryError(
+            f"{root} has history schema {state.version}, this program reads {VERSION}: "
+            "its historian brings the folder up to date when it next writes there"
+        )
     return state
 
 
@@ -192,6 +201,6 @@ def make_folders(root: Path, db: duckdb.DuckDBPyConnection) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             empty = folder / segment_name(0)
             if not empty.exists() or damage(empty):
-                write_segment(db, empty_select(table), empty)
+                write_segment(db, empty_select(stored_columns(table, folder != folders[0])), empty)
     for leftover in root.rglob("*.tmp"):
         leftover.unlink()

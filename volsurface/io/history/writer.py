@@ -18,6 +18,7 @@ import numpy as np
 from volsurface.errors import HistoryError, ServiceError
 from volsurface.io.history.catalogue import check_path, write_catalogue
 from volsurface.io.history.compaction import Ages, Compactor, Limits
+from volsurface.io.history.migration import migrate
 from volsurface.io.history.schema import COMPACTED, TABLES, encode, encoded_select
 from volsurface.io.history.segments import (
     BLOCK_US,
@@ -84,6 +85,7 @@ class Writer:
         try:
             self._db = duckdb.connect(config={"threads": 1, "memory_limit": "1GB"})
             self._db.execute(f"SET temp_directory = {quoted(self.root / 'spill')}")
+            migrate(self.root, self._db)
             make_folders(self.root, self._db)
             if not (self.root / STATE_FILE).exists():
                 State(block_us=block_us).save(self.root)
@@ -214,7 +216,7 @@ class Writer:
             paths = hot_segments(self.root, table.name)
             for path in paths:
                 if path.name not in self._known[table.name]:
-                    self._put_aside(table.name, path, damage(path) or foreign(self._db, path, table))
+                    self._put_aside(table.name, path, damage(path) or foreign(self._db, path, table.columns))
             self._known[table.name] = {path.name for path in paths}
             if cold and table.compacted:
                 for path in cold_segments(self.root, table.name):
