@@ -152,15 +152,30 @@ def verify(surface: Annotated[str, typer.Argument(help="Surface JSON, or - for s
     raise typer.Exit(verify_json(Console(), surface))
 
 
-@app.command(epilog="Example: `volsurface simulate --rate 5000` prints the --venue-url for `volsurface serve`")
+def _faults_help() -> str:
+    from volsurface.simulator.fault_table import FAULTS
+
+    return " · ".join(f"[bold]{name}[/]: {fault.help}" for name, fault in FAULTS.items())
+
+
+@app.command(
+    epilog="Example: `volsurface simulate --venues deribit okx --rate 5000 --fault gap:0.1` prints the --venue-url "
+    f"for `volsurface serve`. Faults: {_faults_help()}."
+)
 def simulate(
     rate: Annotated[float, typer.Option(help="Messages per second, all venues together.")] = 1000.0,
-    venues: Annotated[str, typer.Option(help="Venues to play, separated by commas.")] = "deribit",
+    venues: Annotated[list[str] | None, typer.Option(help="Venues to play; default deribit.")] = None,
+    more_venues: Annotated[list[str] | None, typer.Argument(metavar="[VENUE]...", help="More venues to play.")] = None,
     underlyings: Annotated[str, typer.Option(help="Coins, separated by commas.")] = "BTC,ETH",
     seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 1,
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(help="Port of the first venue, the others take the next ones; 0 takes free ones.")
+    ] = 0,
     fault: Annotated[
-        list[str] | None, typer.Option(metavar="NAME:RATE", help="Inject a fault; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:RATE", help="Inject a fault, RATE times per second and venue (default 1); may be repeated."
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option(help="Print nothing but the address.")] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
@@ -168,7 +183,8 @@ def simulate(
     """Run local venues that speak the real protocols, with a known true surface behind them."""
     from volsurface.commands.entry import simulate_main
 
-    raise typer.Exit(simulate_main(rate, venues, underlyings, seed, port, fault or [], quiet, log_level))
+    names = [*(venues or ()), *(more_venues or ())] or ["deribit"]
+    raise typer.Exit(simulate_main(rate, names, underlyings, seed, port, fault or [], quiet, log_level))
 
 
 def _service(name: str, help_text: str) -> None:

@@ -8,30 +8,35 @@ from raw_client import RawClient
 from websockets.asyncio.client import connect
 
 from volsurface.clock import SystemClock
-from volsurface.simulator.deribit_server import DeribitServer
+from volsurface.simulator.deribit_limits import Limits
+from volsurface.simulator.deribit_protocol import DeribitVenue
 from volsurface.simulator.market import VenueMarket
+from volsurface.simulator.server import VenueServer
+from volsurface.simulator.venue_host import VenueHost
 
-StartVenue = Callable[..., Awaitable[DeribitServer]]
+StartVenue = Callable[..., Awaitable[VenueServer]]
 Join = Callable[..., Awaitable[RawClient]]
 
 
 @pytest.fixture
 async def start_venue() -> AsyncIterator[StartVenue]:
-    """Start venues; they end with the test."""
-    venues: list[DeribitServer] = []
+    """Start simulated Deribits; they end with the test."""
+    servers: list[VenueServer] = []
 
     async def start(
-        underlyings: tuple[str, ...] = ("BTC",), *, rate: float = 2000.0, seed: int = 7, clock: Any = None, ssl: Any = None, **options: Any
-    ) -> DeribitServer:  # fmt: skip
+        underlyings: tuple[str, ...] = ("BTC",), *, rate: float = 2000.0, seed: int = 7, clock: Any = None,
+        ssl: Any = None, limits: Limits | None = None, faults: dict[str, float] | None = None, **options: Any,
+    ) -> VenueServer:  # fmt: skip
         clock = clock or SystemClock()
-        venue = DeribitServer(VenueMarket(underlyings, seed, clock.now_ns()), clock, rate=rate, **options)
-        venues.append(venue)
-        await venue.start(ssl=ssl)
-        return venue
+        venue = DeribitVenue(VenueMarket(underlyings, seed, clock.now_ns()), limits)
+        server = VenueServer(VenueHost(venue, rate=rate, faults=faults), clock, **options)
+        servers.append(server)
+        await server.start(ssl=ssl)
+        return server
 
     yield start
-    for venue in venues:
-        await venue.stop()
+    for server in servers:
+        await server.stop()
 
 
 @pytest.fixture
@@ -39,7 +44,7 @@ async def join() -> AsyncIterator[Join]:
     """Connect raw clients; they leave with the test."""
     clients: list[RawClient] = []
 
-    async def connected(venue: DeribitServer, *, url: str | None = None, **options: Any) -> RawClient:
+    async def connected(venue: VenueServer, *, url: str | None = None, **options: Any) -> RawClient:
         socket = await connect(url or venue.url, compression=None, max_size=None, **options)
         clients.append(RawClient(socket))
         return clients[-1]

@@ -1,5 +1,4 @@
 import json
-import struct
 from datetime import UTC, datetime
 
 import numpy as np
@@ -151,18 +150,6 @@ def test_a_summary_says_null_where_a_ticker_says_zero(market: VenueMarket, encod
 def test_some_numbers_are_in_scientific_notation(value: float, text: str) -> None:
     assert frames.number(value) == text
     assert json.loads(text) == value
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 700, 65535, 65536])
-def test_a_websocket_frame_has_the_length_of_rfc_6455(size: int) -> None:
-    frame = frames.text_frame(b"x" * size)
-    assert frame[0] == 0x81
-    if size < 126:
-        assert frame[1] == size and len(frame) == 2 + size
-    elif size < 65536:
-        assert frame[1] == 126 and struct.unpack(">H", frame[2:4]) == (size,) and len(frame) == 4 + size
-    else:
-        assert frame[1] == 127 and struct.unpack(">Q", frame[2:10]) == (size,) and len(frame) == 10 + size
 
 
 def test_an_answer_echoes_the_id_or_has_none() -> None:

@@ -1,6 +1,7 @@
 """The program's own connection and codec against the simulated venue: what is understood is what the market knows."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,8 +15,8 @@ from volsurface.clock import SystemClock
 from volsurface.io.connection import Connection
 from volsurface.market.quote import BOOK_TOP, CLOSED
 from volsurface.market.row_table import RowTable
-from volsurface.simulator.deribit_server import DeribitServer
 from volsurface.simulator.order_book import PRICE_UNIT
+from volsurface.simulator.server import VenueServer
 from volsurface.venues.deribit import DeribitCodec
 
 
@@ -27,7 +28,7 @@ async def eventually(condition: Callable[[], Any]) -> None:
 
 @asynccontextmanager
 async def followed(
-    venue: DeribitServer, *channels: str, underlyings: tuple[str, ...] = ("BTC",)
+    venue: VenueServer, *channels: str, underlyings: tuple[str, ...] = ("BTC",)
 ) -> AsyncIterator[tuple[DeribitCodec, RowTable]]:
     """Follow a venue as the feed service does, until everything is live."""
     table = RowTable(epoch=1)
@@ -42,15 +43,15 @@ async def followed(
     assert connection.handler_errors == 0, connection.last_error
 
 
-def rows_of(venue: DeribitServer, table: RowTable) -> np.ndarray:
+def rows_of(venue: VenueServer, table: RowTable) -> np.ndarray:
     """Return the table's rows in the order of the market's options."""
-    return table.rows[[table.directory.iid("deribit", option.symbol) for option in venue.market.options]]
+    return table.rows[[table.directory.iid("deribit", option.symbol) for option in venue.host.market.options]]
 
 
-def quotes_agree(venue: DeribitServer, table: RowTable) -> bool:
+def quotes_agree(venue: VenueServer, table: RowTable) -> bool:
     """Return whether all bids, asks and sizes of the rows are those of the market's books."""
     rows = np.nan_to_num(structured_to_unstructured(rows_of(venue, table)[["bid", "ask", "bid_sz", "ask_sz"]]))
-    books = [option.book for option in venue.market.options]
+    books = [option.book for option in venue.host.market.options]
     wanted = [
         (b.best_bid * PRICE_UNIT, b.best_ask * PRICE_UNIT, b.bids.get(b.best_bid, 0.0), b.asks.get(b.best_ask, 0.0))
         for b in books
@@ -62,31 +63,31 @@ def quotes_agree(venue: DeribitServer, table: RowTable) -> bool:
 async def test_rows_hold_what_the_market_holds(start_venue, channels: tuple[str, ...]) -> None:
     venue = await start_venue(rate=8000.0)
     async with followed(venue, *channels) as (codec, table):
-        assert codec.subscribed >= len(channels) * len(venue.market.options)
+        assert codec.subscribed >= len(channels) * len(venue.host.market.options)
         before = codec.messages
         await eventually(lambda: codec.messages > before + 6000)
-        venue.faults.inject("silence", asyncio.get_running_loop().time(), seconds=60.0)
+        venue.host.faults.inject("silence", time.time_ns(), 60.0)
         await eventually(lambda: quotes_agree(venue, table))
         assert codec.rejected == codec.gaps == codec.dropped_channels == codec.reconnects == 0
         rows = rows_of(venue, table)
-        options = venue.market.options
+        options = venue.host.market.options
         assert len(table.directory) == len(options)
         assert np.all((rows["flags"] & BOOK_TOP > 0) == ("book" in channels))
-        true_vols = [venue.market.true_vol(option) for option in options]
+        true_vols = [venue.host.market.true_vol(option) for option in options]
         np.testing.assert_allclose(rows["iv_mark"], true_vols, rtol=0.01)
-        marks = np.array([venue.market.mark(option) for option in options])
+        marks = np.array([venue.host.market.mark(option) for option in options])
         np.testing.assert_allclose(
             np.nan_to_num(rows["mark"]), marks, rtol=1e-3, atol=1e-3
         )  # the market has gone on since
         for name in ("fwd", "index"):
-            np.testing.assert_allclose(rows[name], venue.market.smiles["BTC"].spot, rtol=0.1)
+            np.testing.assert_allclose(rows[name], venue.host.market.smiles["BTC"].spot, rtol=0.1)
 
 
 async def test_marks_alone_carry_the_whole_chain(start_venue) -> None:
     venue = await start_venue()
     async with followed(venue, "markprice", "quote") as (codec, table):
         await eventually(lambda: np.isfinite(rows_of(venue, table)["iv_mark"]).all())
-        true_vols = [venue.market.true_vol(option) for option in venue.market.options]
+        true_vols = [venue.host.market.true_vol(option) for option in venue.host.market.options]
         np.testing.assert_allclose(rows_of(venue, table)["iv_mark"], true_vols, rtol=0.01)
         assert codec.rejected == 0
 
@@ -95,7 +96,7 @@ async def test_a_lost_change_is_noticed_and_healed(start_venue) -> None:
     venue = await start_venue(rate=8000.0)
     async with followed(venue, "ticker", "book") as (codec, table):
         for _ in range(3):
-            venue.faults.inject("gap", 0.0)
+            venue.host.faults.inject("gap", time.time_ns())
         await eventually(lambda: codec.gaps == 3)
         await eventually(lambda: np.all(rows_of(venue, table)["flags"] & BOOK_TOP))
         assert codec.rejected == codec.reconnects == 0
@@ -104,8 +105,8 @@ async def test_a_lost_change_is_noticed_and_healed(start_venue) -> None:
 async def test_garbage_is_counted_and_a_cut_connection_made_again(start_venue) -> None:
     venue = await start_venue(rate=4000.0)
     async with followed(venue, "ticker") as (codec, table):
-        venue.faults.inject("garbage", 0.0)
+        venue.host.faults.inject("garbage", time.time_ns())
         await eventually(lambda: codec.rejected >= 2)
-        venue.faults.inject("drop", 0.0)
+        venue.host.faults.inject("drop", time.time_ns())
         await eventually(lambda: codec.reconnects == 1 and codec.state == "live")
         assert not np.any(rows_of(venue, table)["flags"] & CLOSED)

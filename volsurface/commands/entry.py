@@ -9,7 +9,6 @@ from volsurface.engine.launch import Launch, launch_from_flags
 from volsurface.engine.service import run_service
 from volsurface.errors import SettingsError, VenueError, unknown_name
 from volsurface.io.places import data_folder
-from volsurface.venues.registry import VENUES
 
 
 def service_main(name: str, data: Path | None) -> int:
@@ -37,12 +36,19 @@ def _log_options(launch: Launch) -> dict[str, Any]:
 
 
 def simulate_main(
-    rate: float, venues: str, underlyings: str, seed: int, port: int, faults: Sequence[str], quiet: bool, log_level: str
+    rate: float,
+    venues: Sequence[str],
+    underlyings: str,
+    seed: int,
+    port: int,
+    faults: Sequence[str],
+    quiet: bool,
+    log_level: str,
 ) -> int:
     """Run the simulator until it is stopped; prints the address to give to `volsurface serve`."""
-    from volsurface.simulator.main import run_simulator
+    from volsurface.simulator.main import VENUES, run_simulator
 
-    names = [name.strip().lower() for name in venues.split(",") if name.strip()]
+    names = [name.strip().lower() for text in venues for name in text.split(",") if name.strip()]
     for name in names:
         if name not in VENUES:
             raise VenueError(unknown_name("venue", name, VENUES))

@@ -1,4 +1,4 @@
-"""The text of every frame the simulated Deribit sends, and the websocket frame around it.
+"""The text of every frame the simulated Deribit sends.
 
 Encoding is most of what a message costs, so tickers and books are written with one f-string each, prices come from a
 table, and what does not change stands in a prefix per channel. Some numbers are in scientific notation, as the venue
@@ -14,22 +14,11 @@ from volsurface.simulator.listing import settlement_period
 from volsurface.simulator.market import Option, Trade, VenueMarket
 from volsurface.simulator.order_book import COARSE_STEP, FINE_BELOW, PRICE_UNIT, Change
 from volsurface.simulator.ticker_values import TickerValues
-from volsurface.simulator.true_surface import TrueSmiles
+from volsurface.simulator.venue import BookMove
 
-TEXT_FRAME = 0x81  # final fragment, opcode text; a server does not mask
 PRICE_BAND = 0.09  # coin: how far min_price and max_price lie from the mark
 HEARTBEAT = b'{"params":{"type":"heartbeat"},"method":"heartbeat","jsonrpc":"2.0"}'
 TEST_REQUEST = b'{"params":{"type":"test_request"},"method":"heartbeat","jsonrpc":"2.0"}'
-
-
-def text_frame(payload: bytes) -> bytes:
-    """Return `payload` as one unfragmented, unmasked websocket text frame (RFC 6455 section 5.2)."""
-    size = len(payload)
-    if size < 126:
-        return bytes((TEXT_FRAME, size)) + payload
-    if size < 65536:
-        return b"\x81\x7e" + size.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + size.to_bytes(8, "big") + payload
 
 
 def number(value: float) -> str:
@@ -120,14 +109,14 @@ class Encoder:
             f'"volume":{number(option.volume)},"volume_usd":{usd:.2f}}}'
         )
 
-    def book_snapshot(self, option: Option, now_ms: int) -> str:
-        """Return the `data` object of a full book."""
+    def book_snapshot(self, option: Option, change_id: int, now_ms: int) -> str:
+        """Return the `data` object of a full book, numbered `change_id`."""
         book = option.book
         bids = [("new", price, amount) for price, amount in book.sorted_bids()]
         asks = [("new", price, amount) for price, amount in book.sorted_asks()]
         return (
             f'{{"type":"snapshot","timestamp":{now_ms},"instrument_name":"{option.symbol}",'
-            f'"change_id":{book.change_id},"bids":{_levels(bids)},"asks":{_levels(asks)}}}'
+            f'"change_id":{change_id},"bids":{_levels(bids)},"asks":{_levels(asks)}}}'
         )
 
     def depth(self, option: Option, depth: int) -> str:
@@ -136,13 +125,23 @@ class Encoder:
         bids, asks = (",".join([f"[{PRICE_TEXT[price]},{amount}]" for price, amount in side]) for side in sides)
         return f'"change_id":{option.book.change_id},"bids":[{bids}],"asks":[{asks}]'
 
-    def book_change(
-        self, option: Option, previous: int, bids: Sequence[Change], asks: Sequence[Change], now_ms: int
-    ) -> str:
-        """Return the `data` object of a change that follows the book's change_id `previous`."""
+    def book_change(self, move: BookMove, now_ms: int) -> str:
+        """Return the `data` object of a change."""
         return (
-            f'{{"type":"change","timestamp":{now_ms},"prev_change_id":{previous},"instrument_name":"{option.symbol}",'
-            f'"change_id":{option.book.change_id},"bids":{_levels(bids)},"asks":{_levels(asks)}}}'
+            f'{{"type":"change","timestamp":{now_ms},"prev_change_id":{move.previous_id},'
+            f'"instrument_name":"{move.option.symbol}","change_id":{move.change_id},'
+            f'"bids":{_levels(move.bids)},"asks":{_levels(move.asks)}}}'
+        )
+
+    def trap(self, option: Option, now_ms: int) -> str:
+        """Return the `data` object of a ticker with every way the venue has to say "none", and a vol at its ceiling."""
+        index = self._market.index(option.underlying)
+        return (
+            f'{{"timestamp":{now_ms},{self._slow_text(option)},"min_price":1e-4,"max_price":{PRICE_BAND},'
+            f'"index_price":{index:.2f},"underlying_price":{index:.4f},"mark_price":0.0,"mark_iv":250.0,"bid_iv":0.0,'
+            f'"ask_iv":500.0,"best_bid_price":0.0,"best_bid_amount":0.0,"best_ask_price":null,"best_ask_amount":null,'
+            f'"estimated_delivery_price":{index:.2f},"greeks":{{"delta":0.0,"gamma":0.0,"vega":0.0,"theta":0.0,'
+            f'"rho":0.0}}}}'
         )
 
     def quote(self, option: Option, now_ms: int) -> str:
@@ -257,13 +256,6 @@ def error_body(code: int, message: str, data: Any = None) -> str:
     if data is not None:
         error["data"] = data
     return f'"error":{json.dumps(error, separators=(",", ":"))}'
-
-
-def truth(smiles: TrueSmiles) -> dict[str, Any]:
-    """Return the true surface of one underlying as plain values: what tests and benches compare with."""
-    columns = ("expiry_ns", "years", "forward", "a", "b", "rho", "m", "sigma")
-    rows = zip(*(getattr(smiles, name).tolist() for name in columns))
-    return {"spot": smiles.spot, "time_ns": smiles.time_ns, "smiles": [dict(zip(columns, row)) for row in rows]}
 
 
 def _levels(changes: Sequence[Change]) -> str:

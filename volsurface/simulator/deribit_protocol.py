@@ -1,144 +1,292 @@
-"""What a client may say to Deribit, without I/O: error codes, channel names and the shape of parameters."""
+"""The simulated Deribit: one venue and its clients, each a JSON-RPC session without I/O.
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+What a client asks is answered by `deribit_methods`, what it follows is published here, and every frame's text is
+written by `deribit_frames`.
+"""
 
-from volsurface.simulator.market import Option, VenueMarket
+from collections.abc import Iterable
+from dataclasses import replace
 
-PATH = "/ws/api/v2"
-VERSION = "1.2.26"
+from volsurface.simulator import deribit_frames as frames
+from volsurface.simulator.deribit_limits import NS_PER_S, Credits, Heartbeat, Limits
+from volsurface.simulator.deribit_methods import Methods
+from volsurface.simulator.deribit_requests import (
+    HEARTBEAT_CLOSE,
+    PATH,
+    RATE_CLOSE,
+    TOO_MANY_REQUESTS,
+    TOO_SLOW_CLOSE,
+    Channel,
+    RpcError,
+    parse_request,
+)
+from volsurface.simulator.market import Option, Roll, Trade, VenueMarket
+from volsurface.simulator.venue import BookMove, Changes, Follows
 
-HEARTBEAT_CLOSE = (4000, "heartbeat close")
-TOO_SLOW_CLOSE = (4000, "connection_too_slow")  # the reason is documented, its code is not
-RATE_CLOSE = (4000, "too_many_requests")  # likewise
-INTERVALS = ("100ms", "agg2")
-RAW = "raw"
-STATE_KINDS = ("option", "future", "any")
-
-
-class RpcError(Exception):
-    """An error answer: JSON-RPC code, message and optional data."""
-
-    def __init__(self, code: int, message: str, data: Any = None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.data = code, message, data
-
-
-def method_not_found() -> RpcError:
-    return RpcError(-32601, "Method not found")
-
-
-def invalid_params(name: str, reason: str) -> RpcError:
-    return RpcError(-32602, "Invalid params", {"param": name, "reason": reason})
+NS_PER_MS = 1_000_000
+STORM_S = 2.0
+RESET_BY = 60_000_000_000  # how far a book's numbering falls when it starts over
+DVOL_YEARS = 30.0 / 365.0
 
 
-def unauthorized() -> RpcError:
-    return RpcError(13009, "unauthorized")
+class DeribitVenue:
+    """One simulated Deribit; `limits` are what it allows each client."""
+
+    path: str = PATH
+    too_slow: tuple[int, str] = TOO_SLOW_CLOSE
+    ping_s: float | None = None
+
+    def __init__(self, market: VenueMarket, limits: Limits | None = None) -> None:
+        self.market = market
+        self.limits = limits or Limits()
+        self.encoder = frames.Encoder(market)
+        self.methods = Methods(market, self.encoder)
+
+    def session(self, now_ns: int, path: str = "") -> "DeribitSession | None":
+        """Return the session of a new client, or None at another path than `PATH`."""
+        if path and path.partition("?")[0] != PATH:
+            return None
+        return DeribitSession(self, now_ns)
+
+    def rest(self, target: str, now_ns: int) -> tuple[int, bytes]:
+        """Refuse: everything is asked over the websocket here."""
+        return 404, b'{"error":"the simulated Deribit answers over its websocket only"}'
 
 
-def raw_not_available() -> RpcError:
-    return RpcError(13778, "raw_subscriptions_not_available_for_unauthorized")
+class DeribitSession:
+    """One client: its channels, credits and heartbeat."""
 
+    def __init__(self, venue: DeribitVenue, now_ns: int) -> None:
+        limits = venue.limits
+        self.follows = Follows()
+        self.close: tuple[int, str] | None = None
+        self.limits = limits
+        self.channels: dict[str, Channel] = {}
+        self.heartbeat: Heartbeat | None = None
+        self.calls = Credits(limits.call_pool, limits.refill_per_s, now_ns)
+        self.subscribes = Credits(limits.subscribe_pool, limits.refill_per_s, now_ns)
+        self.listings = Credits(limits.listing_pool, limits.refill_per_s, now_ns)
+        self.leave_out = False  # the next subscription loses a channel
+        self._venue, self._market, self._encoder = venue, venue.market, venue.encoder
+        self._of_option: dict[tuple[str, Option], list[str]] = {}
+        self._of_scope: dict[tuple[str, str], list[str]] = {}
+        self._numbers_behind: dict[Option, int] = {}  # of books whose numbering has started over
+        self._out: list[bytes] = []
+        self._quiet = True  # nothing was sent since the last heartbeat
+        self._last_traffic_ns = now_ns
 
-def not_found(name: str) -> RpcError:
-    return RpcError(13020, "not_found", {"param": "instrument_name", "reason": f"no instrument {name}"})
+    # -- what the client says ---------------------------------------------------------------------------------------
 
+    def receive(self, frame: bytes | str, now_ns: int) -> None:
+        """Answer one request; too many of them end the session."""
+        self._last_traffic_ns = now_ns
+        request_id: int | str | None = None
+        error: RpcError | None = None
+        first: list[Channel] = []
+        try:
+            request = parse_request(frame)
+            request_id = request.id
+            result, first = self._venue.methods.call(self, request, now_ns)
+            body = f'"result":{result}'
+        except RpcError as raised:
+            error = raised
+            body = frames.error_body(raised.code, raised.message, raised.data)
+        self._send(frames.answer(request_id, body, now_ns // 1000, now_ns // 1000 + 50))
+        self._send_first(first, now_ns // NS_PER_MS)
+        if error is TOO_MANY_REQUESTS:
+            self.close = RATE_CLOSE
 
-BAD_REQUEST = RpcError(11050, "bad_request", "invalid json")
-TOO_MANY_REQUESTS = RpcError(10028, "too_many_requests")
+    def subscribe(self, channel: Channel) -> bool:
+        """Follow a channel; False when it was followed already."""
+        if channel.name in self.channels:
+            return False
+        self.channels[channel.name] = channel
+        self._names_of(channel).append(channel.name)
+        if channel.option is not None:
+            self.follows.add(channel.option, book=channel.topic in ("book", "quote"), ticker=channel.topic == "ticker")
+        return True
 
+    def unsubscribe(self, name: str) -> bool:
+        """Follow a channel no longer; False when it was not followed."""
+        channel = self.channels.pop(name, None)
+        if channel is None:
+            return False
+        self._names_of(channel).remove(name)
+        if (option := channel.option) is not None:
+            names = self._of_option
+            book = not names.get(("book", option)) and not names.get(("quote", option))
+            self.follows.drop(option, book=book, ticker=not names.get(("ticker", option)))
+        return True
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request: `id` is None when the client gave none."""
+    def _names_of(self, channel: Channel) -> list[str]:
+        if channel.option is not None:
+            return self._of_option.setdefault((channel.topic, channel.option), [])
+        return self._of_scope.setdefault((channel.topic, channel.scope), [])
 
-    id: int | str | None
-    method: str
-    params: Mapping[str, Any]
+    # -- what the venue says ----------------------------------------------------------------------------------------
 
+    def publish(self, now_ns: int, changes: Changes) -> int:
+        """Queue what the client follows of `changes`; return how many messages the moves and tickers made."""
+        before, now_ms = len(self._out), now_ns // NS_PER_MS
+        if changes.roll is not None:
+            self._publish_roll(changes.roll, now_ms)
+        for move in changes.books:
+            self._publish_move(move, now_ms)
+        self._publish_tickers(changes.tickers, now_ms)
+        sent = len(self._out) - before
+        if changes.second:
+            self._publish_second(now_ms)
+        for trade in changes.trades:
+            self._publish_trade(trade, now_ms)
+        if len(self._out) > before:
+            self._quiet = False
+        return sent
 
-def parse_request(text: str | bytes) -> Request:
-    """Return the request in a frame; raises RpcError 11050 for text that is not JSON, -32600 for another shape."""
-    try:
-        message = json.loads(text)
-    except (ValueError, UnicodeDecodeError):
-        raise BAD_REQUEST from None
-    if not isinstance(message, dict) or not isinstance(message.get("method"), str):
-        raise RpcError(-32600, "Invalid Request")
-    params = message.get("params") or {}
-    if not isinstance(params, dict):
-        raise invalid_params("params", "must be an object")
-    return Request(message.get("id"), message["method"], params)
+    def frames_to_send(self) -> list[bytes]:
+        """Return the messages queued since the last call."""
+        out, self._out = self._out, []
+        return out
 
+    def _send(self, payload: bytes) -> None:
+        self._out.append(payload)
+        self._quiet = False
 
-def text_param(params: Mapping[str, Any], name: str, allowed: tuple[str, ...] | None = None) -> str:
-    """Return a required text parameter; raises RpcError -32602 when it is missing or not one of `allowed`."""
-    value = params.get(name)
-    if not isinstance(value, str):
-        raise invalid_params(name, "value required" if value is None else "must be a string")
-    if allowed is not None and value not in allowed:
-        raise invalid_params(name, f"value is not one of {', '.join(allowed)}")
-    return value
+    def _send_on(self, names: Iterable[str], data: str) -> None:
+        for name in names:
+            self._out.append(frames.subscription(name, data))
 
+    def _send_first(self, channels: Iterable[Channel], now_ms: int) -> None:
+        """Send what follows an acknowledgement: a snapshot of each book, one message of tickers, quotes and marks."""
+        tickers: list[tuple[str, Option]] = []
+        for channel in channels:
+            option = channel.option
+            if channel.topic == "ticker" and option is not None:
+                tickers.append((channel.name, option))
+            elif channel.topic == "book" and option is not None:
+                self._send_snapshot([channel.name], option, now_ms)
+            elif channel.topic == "quote" and option is not None:
+                self._send_on([channel.name], self._encoder.quote(option, now_ms))
+            elif channel.topic == "markprice":
+                self._send_on([channel.name], self._mark_prices(channel.scope, now_ms))
+        for (name, _), text in zip(tickers, self._ticker_texts([option for _, option in tickers], now_ms)):
+            self._send_on([name], text)
 
-def channel_list(params: Mapping[str, Any]) -> list[str]:
-    """Return the `channels` parameter; raises RpcError -32602 when it is not a list of texts."""
-    channels = params.get("channels")
-    if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
-        raise invalid_params("channels", "must be a list of strings")
-    return channels
+    def _send_snapshot(self, names: Iterable[str], option: Option, now_ms: int) -> None:
+        change_id = option.book.change_id - self._numbers_behind.get(option, 0)
+        self._send_on(names, self._encoder.book_snapshot(option, change_id, now_ms))
 
+    def _publish_move(self, move: BookMove, now_ms: int) -> None:
+        names = self._of_option.get(("book", move.option))
+        if names:
+            behind = self._numbers_behind.get(move.option)
+            if behind:
+                move = replace(move, previous_id=move.previous_id - behind, change_id=move.change_id - behind)
+            self._send_on(names, self._encoder.book_change(move, now_ms))
+        names = self._of_option.get(("quote", move.option))
+        if names:
+            self._send_on(names, self._encoder.quote(move.option, now_ms))
 
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """A channel that exists: `topic` says what it carries, `option` or `scope` (currency, index name) of what.
+    def _publish_tickers(self, options: Iterable[Option], now_ms: int) -> None:
+        followed = self.follows.tickers
+        mine = [option for option in options if option in followed]
+        for option, text in zip(mine, self._ticker_texts(mine, now_ms)):
+            self._send_on(self._of_option["ticker", option], text)
 
-    Topics: ticker, book, quote, trades (of one option); trades_all, state, creation (scope: currency or "any");
-    markprice, index, volatility (scope: index name); platform (scope "").
-    """
+    def _ticker_texts(self, options: list[Option], now_ms: int) -> list[str]:
+        return self._encoder.tickers(options, self._market.tickers(options), now_ms) if options else []
 
-    name: str
-    topic: str
-    option: Option | None = None
-    scope: str = ""
+    def _publish_trade(self, trade: Trade, now_ms: int) -> None:
+        text = f"[{self._encoder.trade(trade, now_ms)}]"
+        self._send_on(self._of_option.get(("trades", trade.option), ()), text)
+        for scope in (trade.option.underlying, "any"):
+            self._send_on(self._of_scope.get(("trades_all", scope), ()), text)
 
+    def _publish_second(self, now_ms: int) -> None:
+        """Publish what comes about once a second: indices, mark prices, the volatility index."""
+        of_scope = self._of_scope.get
+        for coin, smiles in self._market.smiles.items():
+            index = self._market.surfaces[coin].profile.index_name
+            self._send_on(of_scope(("index", index), ()), frames.price_index(index, smiles.spot, now_ms))
+            if names := of_scope(("markprice", index)):
+                self._send_on(names, self._mark_prices(index, now_ms))
+            if names := of_scope(("volatility", index)):
+                percent = 100.0 * smiles.atm_vol(DVOL_YEARS)
+                self._send_on(names, frames.volatility_index(index, percent, now_ms))
+            self._send_on(of_scope(("platform", ""), ()), frames.platform_state(index))
 
-def parse_channel(name: str, market: VenueMarket) -> Channel | None:
-    """Return the channel of that name, or None when the venue has none (it then says nothing about it).
+    def _publish_roll(self, roll: Roll, now_ms: int) -> None:
+        """Say that options have expired and others are listed; channels of the expired ones end."""
+        for option in roll.expired:
+            self._publish_state(option, "settlement", now_ms)
+            self._publish_state(option, "delivered", now_ms)
+            for topic in ("ticker", "book", "quote", "trades"):
+                for name in self._of_option.pop((topic, option), []):
+                    del self.channels[name]
+            self.follows.drop(option)
+            self._numbers_behind.pop(option, None)
+        self._encoder.forget(roll.expired)
+        for option in roll.listed:
+            for scope in (option.underlying, "any"):
+                self._send_on(self._of_scope.get(("creation", scope), ()), self._encoder.instrument(option))
+            self._publish_state(option, "open", now_ms)
 
-    Raises RpcError 13778 for a raw interval, which needs a login.
-    """
-    parts = name.split(".")
-    topic = parts[0]
-    if topic in ("ticker", "book", "trades") and len(parts) >= 3 and parts[-1] == RAW:
-        raise raw_not_available()
-    match parts:
-        case ["ticker" | "book" | "trades", symbol, interval] if interval in INTERVALS and symbol in market.by_symbol:
-            return Channel(name, topic, market.by_symbol[symbol])
-        case ["quote", symbol] if symbol in market.by_symbol:
-            return Channel(name, topic, market.by_symbol[symbol])
-        case ["trades", "option", currency, interval] if interval in INTERVALS and _currency(currency, market):
-            return Channel(name, "trades_all", scope=currency)
-        case ["instrument", "state" | "creation" as what, kind, currency] if kind in STATE_KINDS and _currency(
-            currency, market
-        ):
-            return Channel(name, what if kind != "future" else "never", scope=currency)
-        case ["markprice", "options", index] if _index(index, market):
-            return Channel(name, "markprice", scope=index)
-        case ["deribit_price_index", index] if _index(index, market):
-            return Channel(name, "index", scope=index)
-        case ["deribit_volatility_index", index] if _index(index, market):
-            return Channel(name, "volatility", scope=index)
-        case ["platform_state"]:
-            return Channel(name, "platform")
-    return None
+    def _publish_state(self, option: Option, state: str, now_ms: int) -> None:
+        for scope in (option.underlying, "any"):
+            names = self._of_scope.get(("state", scope), ())
+            self._send_on(names, frames.instrument_state(option.symbol, state, now_ms))
 
+    def _mark_prices(self, index_name: str, now_ms: int) -> str:
+        surfaces = self._market.surfaces
+        options = [o for o in self._market.options if surfaces[o.underlying].profile.index_name == index_name]
+        return self._encoder.mark_prices(options, self._market.tickers(options), now_ms)
 
-def _currency(currency: str, market: VenueMarket) -> bool:
-    return currency == "any" or currency in market.underlyings
+    # -- heartbeats, and the end --------------------------------------------------------------------------------------
 
+    def deadline_ns(self) -> int | None:
+        """Return when a heartbeat or the end of an idle client is due."""
+        if self.heartbeat is not None:
+            return self.heartbeat.deadline_ns(self.limits.answer_s)
+        return None if self.channels else self._last_traffic_ns + round(self.limits.idle_s * NS_PER_S)
 
-def _index(index: str, market: VenueMarket) -> bool:
-    return any(surface.profile.index_name == index for surface in market.surfaces.values())
+    def timer(self, now_ns: int) -> None:
+        """Ask whether the client lives; hang up on one that does not answer, cut one that never says anything."""
+        heartbeat = self.heartbeat
+        if heartbeat is None:
+            if not self.channels:
+                self.close = (1006, "")
+            return
+        if heartbeat.due(now_ns):
+            if self._quiet:
+                self._out.append(frames.HEARTBEAT)
+            self._out.append(frames.TEST_REQUEST)
+            self._quiet = True
+        if heartbeat.dead(now_ns, self.limits.answer_s):
+            self.close = HEARTBEAT_CLOSE
+
+    def inject(self, fault: str, now_ns: int, option: Option | None = None) -> bool:
+        """Commit a fault of Deribit's own; see `fault_table`."""
+        names = self._of_option.get(("book", option), []) if option is not None else []
+        if fault == "snapshot" and option is not None and names:
+            self._send_snapshot(names, option, now_ns // NS_PER_MS)
+        elif fault == "sequence_reset" and option is not None and names:
+            self._numbers_behind[option] = self._numbers_behind.get(option, 0) + RESET_BY
+        elif fault == "silent_drop":
+            self.leave_out = True
+        elif fault == "heartbeat":
+            self.close = HEARTBEAT_CLOSE
+        elif fault == "heartbeat_storm":
+            heartbeat = self.heartbeat or Heartbeat.started(1.0, now_ns)
+            heartbeat.next_ns, heartbeat.storm_until_ns = now_ns, now_ns + round(STORM_S * NS_PER_S)
+            self.heartbeat = heartbeat
+        elif fault == "unit_trap" and self.follows.tickers:
+            trapped = option if option in self.follows.tickers else next(iter(self.follows.tickers))
+            assert trapped is not None
+            self._send_on(self._of_option["ticker", trapped], self._encoder.trap(trapped, now_ns // NS_PER_MS))
+        elif fault == "maintenance":
+            self._send_on(self._of_scope.get(("platform", ""), ()), '{"maintenance":true}')
+            self.close = (1006, "")
+        elif fault == "cut":
+            self.close = (1001, "going away")
+        else:
+            return False
+        return True

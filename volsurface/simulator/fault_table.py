@@ -11,31 +11,34 @@ from volsurface.errors import SettingsError, unknown_name
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: its place, how long it lasts unless told otherwise, and a sentence about it."""
+    """One fault: its place, how long it lasts unless told otherwise, a sentence, and whether it concerns one book."""
 
     place: str
     seconds: float
     help: str
+    one_book: bool = False
 
 
 FAULTS = {
-    "gap": Fault("link", 0.0, "one change of one book is lost"),
-    "duplicate": Fault("link", 0.0, "one change of one book arrives twice"),
-    "out_of_order": Fault("link", 0.0, "two changes of one book arrive in the wrong order"),
-    "snapshot": Fault("session", 0.0, "one book is sent as a whole in the middle of its changes"),
-    "sequence_reset": Fault("session", 0.0, "a book's numbering starts over, as after a restart of the venue"),
-    "silent_drop": Fault("session", 0.0, "one subscription ends, and the venue does not say so"),
+    "gap": Fault("link", 0.0, "one change of one book is lost", one_book=True),
+    "duplicate": Fault("link", 0.0, "one change of one book arrives twice", one_book=True),
+    "out_of_order": Fault("link", 0.0, "two changes of one book arrive in the wrong order", one_book=True),
+    "snapshot": Fault("session", 0.0, "one book is sent as a whole in the middle of its changes", one_book=True),
+    "sequence_reset": Fault(
+        "session", 0.0, "a book's numbering starts over, as after a restart of the venue", one_book=True
+    ),
+    "silent_drop": Fault("session", 0.0, "the next subscription call loses a channel, told only by its absence"),
     "heartbeat": Fault("session", 0.0, "the venue takes the client for dead and closes with its own code"),
     "heartbeat_storm": Fault("session", 2.0, "the venue asks again and again whether the client lives"),
     "slow_reader": Fault("link", 0.0, "the venue closes on a client that does not read fast enough"),
     "garbage": Fault("link", 0.0, "frames that are no messages of the venue"),
-    "truncated": Fault("link", 0.0, "one change of one book arrives cut off in the middle"),
-    "scientific": Fault("session", 2.0, "numbers are written in scientific notation for a while"),
+    "truncated": Fault("link", 0.0, "one change of one book arrives cut off in the middle", one_book=True),
+    "scientific": Fault("link", 2.0, "numbers are written in scientific notation for a while"),
     "unit_trap": Fault(
         "session", 0.0, "a ticker in the venue's most misleading notation: missing quotes, clamped vols"
     ),
     "lag": Fault("link", 1.0, "frames are held up for a while and then arrive all at once"),
-    "silence": Fault("link", 2.0, "the venue sends nothing for a while, not even heartbeats"),
+    "silence": Fault("venue", 2.0, "the venue sends nothing for a while, not even heartbeats"),
     "listing": Fault("venue", 0.0, "a new strike is listed"),
     "roll": Fault("venue", 0.0, "the nearest expiry ends and the next is listed, as at 08:00 UTC"),
     "maintenance": Fault("session", 2.0, "the venue announces maintenance and cuts the connection"),

@@ -138,6 +138,7 @@ class VenueMarket:
         self.venue = venue
         self._most_expiries, self._most_strikes = most_expiries, most_strikes
         self._retired_ns = 0  # expiries up to here were ended early
+        self._added: dict[tuple[str, int], list[float]] = {}  # strikes listed on demand
         self.surfaces = {name: TrueSurface(name, seed) for name in self.underlyings}
         self.smiles: dict[str, TrueSmiles] = {}
         self.expiries: dict[str, tuple[Expiry, ...]] = {name: () for name in self.underlyings}
@@ -215,6 +216,15 @@ class VenueMarket:
         price, size = option.book.ticks.price, option.contract_size
         bids, asks = option.book.bids, option.book.asks
         return {price(p): a * size for p, a in bids.items()}, {price(p): a * size for p, a in asks.items()}
+
+    def add_strike(self) -> None:
+        """List one more strike of some expiry, above the others: the next `advance` lists it."""
+        name = self._random.choice(self.underlyings)
+        expiry = self._random.choice(self.expiries[name])
+        strikes = self._listed_strikes(name, expiry)
+        step = strikes[-1] - strikes[-2] if len(strikes) > 1 else strikes[-1]
+        self._added.setdefault((name, expiry.expiry_ns), []).append(max(strikes) + abs(step))
+        self._next_roll_ns = 0
 
     def retire(self) -> None:
         """End the nearest expiry early: the next `advance` rolls the listing as at 08:00 UTC."""
@@ -301,6 +311,9 @@ class VenueMarket:
         return tuple(mine[: self._most_expiries])
 
     def _listed_strikes(self, name: str, expiry: Expiry) -> Sequence[float]:
+        return [*self._grid(name, expiry), *self._added.get((name, expiry.expiry_ns), ())]
+
+    def _grid(self, name: str, expiry: Expiry) -> Sequence[float]:
         strikes = expiry.strikes[:: self.venue.stride]
         if self._most_strikes is None:
             return strikes

@@ -22,15 +22,13 @@ class Rotation:
     def __contains__(self, option: Option) -> bool:
         return option in self._members
 
-    def admit(self, option: Option, wanted: bool) -> None:
-        """Let `option` take part if it is `wanted`, else no longer."""
-        if wanted == (option in self._members):
+    def become(self, options: Iterable[Option]) -> None:
+        """Let exactly `options` take part; those that did already keep their place."""
+        members = dict.fromkeys(options)
+        if members.keys() == self._members.keys():
             return
-        if wanted:
-            self._members[option] = None
-        else:
-            del self._members[option]
-            self._urgent.pop(option, None)
+        self._members = members
+        self._urgent = {option: None for option in self._urgent if option in members}
         self._order = []
 
     def hurry(self, options: Iterable[Option]) -> None:

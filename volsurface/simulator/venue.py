@@ -117,6 +117,7 @@ class Venue(Protocol):
     market: VenueMarket
     path: str  # of its websocket address, "/ws/api/v2"
     too_slow: tuple[int, str]  # how it closes on a client that does not read
+    ping_s: float | None  # how often it sends a websocket ping frame, None for never
 
     def session(self, now_ns: int, path: str = "") -> VenueSession | None:
         """Return the session of a new client, or None when there is no websocket at `path` ("" stands for the usual)."""

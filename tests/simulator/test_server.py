@@ -3,6 +3,10 @@
 import asyncio
 import json
 import ssl
+import struct
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +17,20 @@ from raw_client import PATIENCE_S, NaiveBook, RawClient
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from volsurface.clock import SteppedClock
-from volsurface.simulator.deribit_session import Limits
+from volsurface.simulator.deribit_limits import Limits
+from volsurface.simulator.server import text_frame
 
 EIGHT = int(datetime(2026, 11, 20, 8, 0, tzinfo=UTC).timestamp()) * 10**9
+
+
+class ShiftedClock:
+    """The machine's clock, set to another time and moved on at will."""
+
+    def __init__(self, start_ns: int) -> None:
+        self.shift_ns = start_ns - time.time_ns()
+
+    def now_ns(self) -> int:
+        return time.time_ns() + self.shift_ns
 
 
 async def eventually(condition: Callable[[], Any]) -> None:
@@ -82,12 +96,12 @@ async def test_the_listing_and_the_summary_agree(start_venue, join) -> None:
     assert [entry["instrument_name"] for entry in summary] == names
     assert await client.call("public/get_instruments", currency="USDC", kind="option") == []
     both = await client.call("public/get_instruments", currency="any")
-    assert len(both) == len(venue.market.options)
+    assert len(both) == len(venue.host.market.options)
     expirations = await client.call("public/get_expirations", currency="BTC", kind="option")
     labels = list(dict.fromkeys(name.split("-")[1] for name in await client.symbols("BTC")))
     assert expirations == {"btc": {"option": labels}}
     index = await client.call("public/get_index_price", index_name="btc_usd")
-    assert index["index_price"] == pytest.approx(venue.market.smiles["BTC"].spot, rel=1e-3)
+    assert index["index_price"] == pytest.approx(venue.host.market.smiles["BTC"].spot, rel=1e-3)
     ticker = await client.call("public/ticker", instrument_name=names[40])
     book = await client.call("public/get_order_book", instrument_name=names[40], depth=1)
     assert ticker["instrument_name"] == book["instrument_name"] == names[40]
@@ -136,13 +150,13 @@ async def test_raw_intervals_need_a_login(start_venue, join) -> None:
     name = (await client.symbols())[0]
     error = await client.error("public/subscribe", channels=[f"ticker.{name}.100ms", f"book.{name}.raw"])
     assert error == {"code": 13778, "message": "raw_subscriptions_not_available_for_unauthorized"}
-    assert [session.channels for session in venue.sessions] == [set()], "nothing of a refused call is subscribed"
+    assert [link.session.channels for link in venue.host.links] == [{}], "nothing of a refused call is subscribed"
 
 
 async def test_a_snapshot_follows_the_answer_and_a_repetition_brings_none(start_venue, join) -> None:
     venue = await start_venue()
     client = await join(venue)
-    option = next(option for option in venue.market.options if option.book.bids)
+    option = next(option for option in venue.host.market.options if option.book.bids)
     channel = f"book.{option.symbol}.100ms"
 
     def snapshots() -> int:
@@ -175,16 +189,16 @@ async def test_books_rebuilt_from_changes_are_the_venues_books(start_venue, join
     for start in range(0, len(channels), 500):
         await client.subscribe(*channels[start : start + 500])
     await eventually_received(client, 12_000)
-    await client.call("public/volsurface_fault", kind="silence", seconds=60)
+    venue.host.faults.inject("silence", time.time_ns(), 60.0)
     await client.call("public/test")  # all that was published has come before this answer
-    books = {option.symbol: NaiveBook() for option in venue.market.options}
+    books = {option.symbol: NaiveBook() for option in venue.host.market.options}
     changes = 0
     for message in client.received:
         if message.get("method") == "subscription":
             data = message["params"]["data"]
             books[data["instrument_name"]].apply(data)
             changes += data["type"] == "change"
-    for option in venue.market.options:
+    for option in venue.host.market.options:
         book = books[option.symbol]
         assert book.gaps == 0
         assert book.change_id == option.book.change_id
@@ -228,7 +242,7 @@ async def test_the_chain_channels_come_about_once_a_second(start_venue, join) ->
     index = client.data("deribit_price_index.btc_usd")[0]
     assert index.keys() == {"timestamp", "price", "index_name"}
     marks = client.data("markprice.options.eth_usd")[0]
-    assert len(marks) == len([option for option in venue.market.options if option.underlying == "ETH"])
+    assert len(marks) == len([option for option in venue.host.market.options if option.underlying == "ETH"])
     assert 0.3 < marks[200]["iv"] < 3.0, "a fraction"
     assert 20 < client.data("deribit_volatility_index.btc_usd")[0]["volatility"] < 100
     trade = client.data("trades.option.any.100ms")[0][0]
@@ -245,7 +259,7 @@ async def test_two_clients_get_their_own_channels(start_venue, join) -> None:
     await eventually_received(one, 20)
     assert not one.data(f"ticker.{names[1]}.100ms") and not two.data(f"ticker.{names[0]}.100ms")
     await one.socket.close()
-    await eventually(lambda: len(venue.sessions) == 1)
+    await eventually(lambda: len(venue.host.links) == 1)
     await two.receive()
 
 
@@ -299,7 +313,7 @@ async def test_an_idle_socket_is_cut_and_a_subscribed_one_is_not(start_venue, jo
 
 
 async def test_a_client_that_stops_reading_is_dropped(start_venue, join) -> None:
-    venue = await start_venue(rate=50_000.0, limits=Limits(backlog_bytes=300_000, close_s=0.5))
+    venue = await start_venue(rate=50_000.0, backlog_bytes=300_000, close_s=0.5)
     client = await join(venue, max_queue=1)
     names = await client.symbols()
     await client.socket.send(
@@ -308,7 +322,7 @@ async def test_a_client_that_stops_reading_is_dropped(start_venue, join) -> None
         )
     )
     await eventually(lambda: (4000, "connection_too_slow") in venue.closed)
-    await eventually(lambda: not venue.sessions)
+    await eventually(lambda: not venue.host.links)
     code, reason = await closed_with(client)
     assert (code, reason) in ((4000, "connection_too_slow"), (1006, ""))
 
@@ -317,15 +331,15 @@ async def test_a_client_that_stops_reading_is_dropped(start_venue, join) -> None
 
 
 async def test_at_eight_expired_options_end_and_new_ones_are_announced(start_venue, join) -> None:
-    clock = SteppedClock(EIGHT - 10**9)
-    venue = await start_venue(clock=clock, rate=5000.0, refresh_s=0.01)
+    clock = ShiftedClock(EIGHT - 60 * 10**9)
+    venue = await start_venue(clock=clock, rate=5000.0)
     client = await join(venue)
     before = await client.symbols()
     dying = [name for name in before if "-20NOV26-" in name]
     assert dying
     tickers = [f"ticker.{name}.100ms" for name in before[:200]]
     await client.subscribe("instrument.state.option.BTC", "instrument.creation.option.any", *tickers)
-    clock.advance(2.0)
+    clock.shift_ns += 61 * 10**9
     created: dict[str, Any] = {}
 
     def all_created(message: dict[str, Any]) -> bool:
@@ -351,27 +365,39 @@ async def test_at_eight_expired_options_end_and_new_ones_are_announced(start_ven
 # ---- only a simulator ----
 
 
+async def ask(venue: Any, target: str) -> tuple[int, Any]:
+    """GET from the port of the venue, as a REST client does."""
+    url = venue.url.replace("ws://", "http://").replace("/ws/api/v2", target)
+    try:
+        answer = await asyncio.to_thread(urllib.request.urlopen, url, timeout=PATIENCE_S)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+    with answer:
+        return answer.status, json.loads(answer.read())
+
+
 async def test_it_says_that_it_is_a_simulator_and_tells_the_truth(start_venue, join) -> None:
     venue = await start_venue(("BTC", "ETH"), seed=21)
     client = await join(venue)
-    about = await client.call("public/volsurface_simulator")
-    assert about["simulator"] is True and about["seed"] == 21 and about["started"] > 0
+    status, about = await ask(venue, "/volsurface/about")
+    assert status == 200 and about["simulator"] is True and about["seed"] == 21 and about["venue"] == "deribit"
     name = (await client.symbols("ETH"))[300]
-    truth = await client.call("public/volsurface_truth", instruments=[name])
+    _, truth = await ask(venue, f"/volsurface/truth?instruments={name}")
     assert truth["surfaces"].keys() == {"BTC", "ETH"}
     smiles = truth["surfaces"]["ETH"]["smiles"]
-    assert len(smiles) == len(venue.market.expiries["ETH"])
+    assert len(smiles) == len(venue.host.market.expiries["ETH"])
     assert smiles[0].keys() == {"expiry_ns", "years", "forward", "a", "b", "rho", "m", "sigma"}
-    assert truth["vols"][name] == pytest.approx(venue.market.true_vol(venue.market.by_symbol[name]), rel=0.01)
+    market = venue.host.market
+    assert truth["vols"][name] == pytest.approx(market.true_vol(market.by_symbol[name]), rel=0.01)
+    assert (await ask(venue, "/elsewhere"))[0] == (await ask(venue, "/volsurface/elsewhere"))[0] == 404
 
 
 async def test_faults_on_demand(start_venue, join) -> None:
     venue = await start_venue(rate=4000.0, limits=Limits(heartbeat_min_s=0.05))
     client = await join(venue)
-    name = next(option.symbol for option in venue.market.options if option.book.bids)
-    channel = f"book.{name}.100ms"
-    await client.subscribe(channel)
-    await client.call("public/volsurface_fault", kind="gap", instrument_name=name)
+    name = next(option.symbol for option in venue.host.market.options if option.book.bids)
+    await client.subscribe(f"book.{name}.100ms")
+    assert await ask(venue, f"/volsurface/fault?name=gap&instrument={name}") == (200, {"done": True})
     book = NaiveBook()
     while not book.gaps:
         message = await client.receive()
@@ -380,21 +406,26 @@ async def test_faults_on_demand(start_venue, join) -> None:
                 book.apply(message["params"]["data"])
             except (AssertionError, KeyError):  # the level that the lost change had made or removed
                 break
-    await client.call("public/volsurface_fault", kind="storm", seconds=0.2)
+    await ask(venue, "/volsurface/fault?name=heartbeat_storm")
     for _ in range(5):
         await client.until(lambda m: m.get("params", {}).get("type") == "test_request")
         await client.call("public/test")
-    await client.call("public/volsurface_fault", kind="silence", seconds=60)
+    await ask(venue, "/volsurface/fault?name=silence&seconds=60")
+    await client.call("public/get_time")
     client.received.clear()
     await asyncio.sleep(0.1)
     await client.call("public/get_time")
     assert [m for m in client.received if m.get("method") == "subscription"] == []
-    assert (await client.error("public/volsurface_fault", kind="flood"))["data"]["param"] == "kind"
-    await client.socket.send('{"id":76,"method":"public/volsurface_fault","params":{"kind":"garbage"}}')
+    status, refusal = await ask(venue, "/volsurface/fault?name=flood")
+    assert status == 400 and "gap" in refusal["error"]
+    await ask(venue, "/volsurface/fault?name=garbage")
     with pytest.raises((json.JSONDecodeError, UnicodeDecodeError)):
         await client.receive()
-    await client.socket.send('{"id":77,"method":"public/volsurface_fault","params":{"kind":"drop"}}')
+    await ask(venue, "/volsurface/fault?name=outage&seconds=60")
     assert await closed_with(client) == (1006, "")
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(venue.url)
+    assert refused.value.response.status_code == 503
 
 
 async def test_faults_at_random_rates(start_venue, join) -> None:
@@ -402,10 +433,22 @@ async def test_faults_at_random_rates(start_venue, join) -> None:
     client = await join(venue)
     with pytest.raises((json.JSONDecodeError, UnicodeDecodeError)):
         await client.receive()
-    assert venue.faults.counts["garbage"] > 0
+    assert venue.host.faults.counts["garbage"] > 0
 
 
 # ---- the program's own connection ----
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 700, 65535, 65536])
+def test_a_websocket_frame_has_the_length_of_rfc_6455(size: int) -> None:
+    frame = text_frame(b"x" * size)
+    assert frame[0] == 0x81
+    if size < 126:
+        assert frame[1] == size and len(frame) == 2 + size
+    elif size < 65536:
+        assert frame[1] == 126 and struct.unpack(">H", frame[2:4]) == (size,) and len(frame) == 4 + size
+    else:
+        assert frame[1] == 127 and struct.unpack(">Q", frame[2:10]) == (size,) and len(frame) == 10 + size
 
 
 def self_signed(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
