@@ -50,7 +50,8 @@ class Services:
         self.table = RowTable(epoch)
         self.table.watch(
             SimpleNamespace(
-                venue="deribit", state="live", messages=0, rejected=0, gaps=0, reconnects=0, subscribed=0, listed=0,
+                venue="deribit", state="live", messages=0, superseded=0, rejected=0, gaps=0, reconnects=0, subscribed=0,
+            listed=0,
                 last_receive_ns=0, last_venue_ns=0,
             )
         )  # fmt: skip

@@ -37,7 +37,8 @@ class Market:
     def restart_feed(self, epoch: int) -> None:
         self.table = RowTable(epoch)
         self.venue = SimpleNamespace(
-            venue="deribit", state="live", messages=0, rejected=0, gaps=0, reconnects=0, subscribed=0, listed=0,
+            venue="deribit", state="live", messages=0, superseded=0, rejected=0, gaps=0, reconnects=0, subscribed=0,
+            listed=0,
             last_receive_ns=0, last_venue_ns=0,
         )  # fmt: skip
         self.table.watch(self.venue)

@@ -14,13 +14,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from volsurface.clock import SystemClock
 from volsurface.errors import VenueError
 from volsurface.io import connection as module
 from volsurface.io.connection import FRAMES_PER_TURN, Connection, reconnect_delay_s, run_connection
 from volsurface.market.row_table import RowTable
+from volsurface.venues.codec import HttpRequest
 from volsurface.venues.registry import make_codec
 
 NAME = "BTC-27JUN35-60000-C"
@@ -376,6 +379,8 @@ class CountingCodec:
         self.frames = self.connections = self.timers = 0
         self.due_ns: int | None = None
         self.out: list[bytes] = []
+        self.to_ask: list[HttpRequest] = []
+        self.answers: list[tuple[str, int, bytes]] = []
         self.on_timer: Callable[[], None] = lambda: None
         self.on_frame: Callable[[], None] = lambda: None
 
@@ -402,6 +407,14 @@ class CountingCodec:
         self.on_timer()
         self.due_ns = None
         self.out.append(b"timer")
+
+    def requests_to_make(self) -> list[HttpRequest]:
+        asked, self.to_ask = self.to_ask, []
+        return asked
+
+    def answered(self, tag: str, status: int, body: bytes, now_ns: int) -> None:
+        self.answers.append((tag, status, body))
+        self.out.append(b"answered " + tag.encode())
 
     def frames_to_send(self) -> list[bytes]:
         out, self.out = self.out, []
@@ -494,3 +507,34 @@ async def test_other_tasks_run_during_a_flood(lane):
         other.cancel()
     assert len(seen) == frames
     assert all(seen[n + FRAMES_PER_TURN] > seen[n] for n in range(frames - FRAMES_PER_TURN))
+
+
+async def test_requests_are_made_beside_the_socket_and_their_answers_reach_the_codec_of_the_same_connection():
+    heard: list[bytes] = []
+
+    async def venue(peer: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            await peer.send("go")
+            async for frame in peer:
+                heard.append(frame)
+
+    def answer_get(_peer: ServerConnection, request: Request) -> Response | None:
+        return Response(200, "OK", Headers(), b"listing") if request.path == "/list" else None
+
+    async with serve(venue, "127.0.0.1", 0, process_request=answer_get) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        codec, stop = CountingCodec(), asyncio.Event()
+        asked = [HttpRequest("list", f"http://{address}/list"), HttpRequest("nobody", "http://127.0.0.1:9/")]
+        codec.on_frame = lambda: codec.to_ask.extend(asked)
+        connection = Connection(f"ws://{address}", codec, SystemClock())
+        task = asyncio.create_task(connection.run(stop))
+        async with asyncio.timeout(30):
+            while len(heard) < 2:
+                await asyncio.sleep(0.001)
+        stop.set()
+        await asyncio.wait_for(task, 30)
+    answers = {tag: (status, body) for tag, status, body in codec.answers}
+    assert answers["list"] == (200, b"listing")
+    assert answers["nobody"][0] == 0
+    assert answers["nobody"][1].startswith(b"cannot reach http://127.0.0.1:9/")
+    assert sorted(heard) == ["answered list", "answered nobody"]

@@ -291,7 +291,12 @@ def test_venue_records_are_read_when_a_reply_is_made():
     table.watch(venue)
     venue.messages = 11
     (record,) = table.reply(10, EPOCH, 0, 0, 0).venues
-    assert record.tolist() == (b"deribit", VENUE_STATES.index("live"), 600, 590, 11, 7, 1, 2, 3, 40, 50)
+    counts = (b"deribit", VENUE_STATES.index("live"), 600, 590, 11, 7, 1, 2, 3, 40, 50)
+    assert record.tolist()[: len(counts)] == counts
+    assert (record["connections"], np.isnan(record["delay_ms"])) == (1, True)
+    table.health["deribit"].delay_ms, table.health["deribit"].quoted = 12.5, 7
+    (record,) = table.reply(10, EPOCH, 0, 0, 0).venues
+    assert (record["delay_ms"], record["quoted"]) == (12.5, 7)
 
 
 def test_a_page_is_a_copy():

@@ -12,20 +12,23 @@ from pathlib import Path
 
 from volsurface.clock import Clock, SteppedClock, SystemClock
 from volsurface.engine.service import run_service
-from volsurface.errors import ServiceError, TransportError, unknown_name
+from volsurface.engine.venue_group import VenueGroup, VenueWatch
+from volsurface.errors import ServiceError, TransportError, VenueError, unknown_name
 from volsurface.io.chain_player import ChainPlayer, read_market
 from volsurface.io.connection import Connection
 from volsurface.io.places import FEED_SOCKET
+from volsurface.io.rest import RestClient, rest_url_beside
 from volsurface.io.transport import wire
 from volsurface.io.transport.hold import Change
 from volsurface.io.transport.unix import UnixServer
 from volsurface.market.row_table import RowTable
 from volsurface.settings import MarketSettings, Settings
-from volsurface.venues.registry import default_url, make_codec
+from volsurface.venues.registry import connections_needed, default_url, make_codec
 
 START_UP_S = 10.0  # listing and first snapshots are over: what lives now lives long
 COLLECT_EVERY_S = 300.0  # reference counting frees nearly everything; this is for the few cycles of closed connections
-RATE_OVER_S = 1.0
+BETWEEN_CONNECTIONS_S = 0.35  # to one venue: OKX allows three new ones a second
+MEASURE_S = 1.0  # between two looks at the venues' health
 RETRY_S = 1.0
 
 log = logging.getLogger(__name__)
@@ -40,7 +43,6 @@ class FeedServer:
     def __init__(self, table: RowTable, clock: Clock) -> None:
         self._table, self._clock = table, clock
         self._change = Change()
-        self.messages_per_s: dict[str, float] = {}
 
     async def handle(self, kind: int, body: bytes) -> wire.Reply:
         """Answer one request; a pull that would bring nothing is held until the next write or the liveness beat."""
@@ -70,21 +72,9 @@ class FeedServer:
                 "version": self._table.version,
                 "events": self._table.event_seq,
                 "instruments": len(self._table.directory),
-                "messages_per_s": self.messages_per_s,
+                "messages_per_s": {venue: health.messages_per_s for venue, health in self._table.health.items()},
             }
         )
-
-    async def count_messages(self, stop: asyncio.Event) -> None:
-        """Keep `messages_per_s` (venue -> rate over the last RATE_OVER_S) until `stop`."""
-        loop = asyncio.get_running_loop()
-        counted, before = self._counts(), loop.time()
-        while not await _wait(stop, RATE_OVER_S):
-            counts, now = self._counts(), loop.time()
-            self.messages_per_s = {name: (counts[name] - counted[name]) / (now - before) for name in counts}
-            counted, before = counts, now
-
-    def _counts(self) -> dict[str, int]:
-        return {venue.venue: venue.messages for venue in self._table.venues}
 
 
 async def run_feed(
@@ -103,6 +93,8 @@ async def run_feed(
     market = settings.market
     table = RowTable(epoch=secrets.randbits(63) | 1)
     clock: Clock
+    connections: list[Connection] = []
+    rest = RestClient()
     work: list[Callable[[asyncio.Event], Coroutine[None, None, None]]]
     if market.source == "replay":
         if not chains:
@@ -112,10 +104,10 @@ async def run_feed(
         work = [ChainPlayer(played, table, clock, market.speed).run]
     else:
         clock = SystemClock()
-        connections = _connections(market, venue_urls or {}, table, clock)
+        connections = _connections(market, venue_urls or {}, table, clock, rest)
         work = [partial(_keep_connected, connection, table, clock) for connection in connections]
     server = FeedServer(table, clock)
-    work += [server.count_messages, _spare_the_loop_from_gc]
+    work += [partial(_measure, VenueWatch(table, connections), clock), _spare_the_loop_from_gc]
     async with UnixServer(run_folder / FEED_SOCKET, server.handle):
         log.info("epoch %x, source %s, socket %s", table.epoch, market.source, run_folder / FEED_SOCKET)
         tasks = [asyncio.create_task(part(stop)) for part in work]
@@ -125,27 +117,76 @@ async def run_feed(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await rest.close()
 
 
 def _connections(
-    market: MarketSettings, venue_urls: Mapping[str, str], table: RowTable, clock: Clock
+    market: MarketSettings, venue_urls: Mapping[str, str], table: RowTable, clock: Clock, rest: RestClient
 ) -> list[Connection]:
-    """Return one connection per venue; their codecs write into `table`, which reports on them."""
+    """Return the connections of each venue, as many as it needs; their codecs write into `table`, which reports on them.
+
+    A venue that has none of the underlyings or channels asked for is an event, and down, unless it is so with all.
+    """
     for venue in venue_urls:
         if venue not in market.venues:
             raise ServiceError(unknown_name("venue in --venue-url", venue, market.venues))
-    found = []
+    found: list[Connection] = []
+    refused: list[VenueError] = []
     for venue in market.venues:
-        codec = make_codec(venue, market.underlyings, market.channels, table)
         url = venue_urls.get(venue)
         if url is None:
             if market.source == "simulated":
                 raise ServiceError(f"no address of the simulated {venue}; give --venue-url {venue}=ws://127.0.0.1:PORT")
             url = default_url(venue)
-        told = partial(log.info, "%s %s", venue)
-        found.append(Connection(url, codec, clock, on_state=told, fast_lane=market.fast_lane))
-        table.watch(codec)
+        try:
+            mine = _connections_of(venue, url, venue in venue_urls, market, table, clock, rest)
+        except VenueError as error:
+            refused.append(error)
+            log.error("%s", error)
+            table.event("disconnect", clock.now_ns(), "error", text=str(error))
+            mine = []
+        table.watch(VenueGroup(venue, [connection.codec for connection in mine]))
+        found += mine
+    if refused and not found:
+        raise refused[0]
     return found
+
+
+def _connections_of(
+    venue: str, url: str, elsewhere: bool, market: MarketSettings, table: RowTable, clock: Clock, rest: RestClient
+) -> list[Connection]:
+    """Return one venue's connections to `url`; elsewhere: that is not the venue's own address, nor is its REST's."""
+    n = connections_needed(venue, len(market.underlyings), market.channels)
+    rest_url = rest_url_beside(url) if elsewhere else None
+    codecs = [make_codec(venue, market.underlyings, market.channels, table, rest_url, (i, n)) for i in range(n)]
+    found = []
+    for i, codec in enumerate(codecs):
+        name = venue if n == 1 else f"{venue} {i + 1}/{n}"
+        wait_s = 0.0 if elsewhere else i * BETWEEN_CONNECTIONS_S
+        on_state = partial(log.info, "%s %s", name)
+        found.append(
+            Connection(
+                url,
+                codec,
+                clock,
+                name=name,
+                rest=rest,
+                on_state=on_state,
+                start_after_s=wait_s,
+                fast_lane=market.fast_lane,
+            )
+        )
+    return found
+
+
+async def _measure(watch: VenueWatch, clock: Clock, stop: asyncio.Event) -> None:
+    """Measure the venues' health every MEASURE_S until `stop`."""
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    while not await _wait(stop, MEASURE_S):
+        now = loop.time()
+        watch.measure(clock.now_ns(), now - before)
+        before = now
 
 
 async def _keep_connected(connection: Connection, table: RowTable, clock: Clock, stop: asyncio.Event) -> None:

@@ -36,6 +36,7 @@ class PlayedVenue:
     venue: str
     state: str = "connecting"
     messages: int = 0
+    superseded: int = 0
     rejected: int = 0
     gaps: int = 0
     reconnects: int = 0

@@ -1,4 +1,4 @@
-"""A websocket that drives a codec: frames in, frames out, timers, and a new connection whenever one ends.
+"""A websocket that drives a codec: frames in, frames out, requests, timers, and a new connection whenever one ends.
 
 The contract with the codec and its sink: decode, write, return. They never await and never log per message, because
 while they work no other socket of this process is read and no heartbeat is answered. What they raise is a bug of ours:
@@ -22,7 +22,8 @@ from volsurface.clock import NS_PER_S, Clock
 from volsurface.errors import VenueError
 from volsurface.io.fast_lane import FastLane
 from volsurface.io.late_frames import LONGEST_WAIT_NS, LateFrames, PatientCodec
-from volsurface.venues.codec import Codec
+from volsurface.io.rest import RestClient
+from volsurface.venues.codec import Codec, HttpRequest
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +38,24 @@ LONGEST_WAIT_S = 60.0  # so that a clock that was set forward is noticed
 BUG_EVENT_NS = NS_PER_S
 
 
-def reconnect_delay_s(url: str, attempt: int, first_delay_s: float, max_delay_s: float) -> float:
+def reconnect_delay_s(where: str, attempt: int, first_delay_s: float, max_delay_s: float) -> float:
     """Return the pause before connection attempt number `attempt` (1 is the first repetition), in seconds.
 
-    It doubles up to `max_delay_s` and is shortened by up to a half, by a hash of address and attempt instead of a
-    random number: different feeds spread out, and one feed does the same in every run.
+    It doubles up to `max_delay_s` and is shortened by up to a half, by a hash of `where` (address and name) and attempt
+    instead of a random number: different connections spread out, and one does the same in every run.
     """
     full_s = min(max_delay_s, first_delay_s * 2.0 ** min(attempt - 1, 30))
-    return full_s * (1 - zlib.crc32(f"{url} {attempt}".encode()) / 2**33)
+    return full_s * (1 - zlib.crc32(f"{where} {attempt}".encode()) / 2**33)
 
 
 class Connection:
     """One venue connection, made again for ever until told to stop.
 
     url: ws:// or wss:// address. ssl: how to check a wss:// server; None checks it against the system's authorities.
+    name: which of several connections to one address this is, for its log and its delays; default the venue.
+    rest: makes the codec's requests, and is shared by the connections of a process; None gives this one its own.
     on_state: called with `codec.state` each time it has changed.
+    start_after_s: pause before the first attempt.
     first_delay_s, max_delay_s: pause before the first repetition, and the longest one.
     fast_lane: split frames ourselves, for a third of the time each; needs one of the tested versions of `websockets`.
 
@@ -67,8 +71,11 @@ class Connection:
         codec: Codec,
         clock: Clock,
         *,
+        name: str = "",
+        rest: RestClient | None = None,
         on_state: Callable[[str], None] | None = None,
         ssl: tls.SSLContext | None = None,
+        start_after_s: float = 0.0,
         first_delay_s: float = 0.25,
         max_delay_s: float = 30.0,
         fast_lane: bool = False,
@@ -85,9 +92,14 @@ class Connection:
         self.last_error: Exception | None = None
         self.last_close = ""
         self._clock = clock
+        self._name = name or codec.venue
+        self._rest = rest
+        self._asking: set[asyncio.Task[None]] = set()
+        self._socket: ClientConnection | None = None
         self._on_state = on_state
         self._state_told = ""
         self._ssl = ssl
+        self._start_after_s = start_after_s
         self._first_delay_s = first_delay_s
         self._max_delay_s = max_delay_s
         self._fast_lane = fast_lane
@@ -97,6 +109,8 @@ class Connection:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Connect, drive the codec and connect again until `stop` is set; then close the socket and return."""
+        own = RestClient(self._ssl) if self._rest is None else None
+        self._rest = self._rest or own
         connecting = asyncio.create_task(self._connect_for_ever())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -105,10 +119,14 @@ class Connection:
             stopping.cancel()
             connecting.cancel()
             await asyncio.wait({connecting})
+            if own is not None:
+                self._rest = None
+                await own.close()
         if not connecting.cancelled():
             connecting.result()  # it ends by itself only through a mistake of ours, which must be seen
 
     async def _connect_for_ever(self) -> None:
+        await asyncio.sleep(self._start_after_s)
         while True:
             started_ns = self._clock.now_ns()
             reason = "stopped by us"
@@ -119,9 +137,10 @@ class Connection:
                 self.last_close = reason
                 self._guarded(self.codec.disconnected, self._clock.now_ns(), reason)
                 self._tell_state()
-                log.info("%s: %s", self.codec.venue, reason)
+                log.info("%s: %s", self._name, reason)
             self.attempts = 1 if stable else self.attempts + 1
-            await asyncio.sleep(reconnect_delay_s(self.url, self.attempts, self._first_delay_s, self._max_delay_s))
+            where = f"{self.url} {self._name}"
+            await asyncio.sleep(reconnect_delay_s(where, self.attempts, self._first_delay_s, self._max_delay_s))
 
     async def _one_connection(self) -> str:
         """Open one connection and drive it to its end; return why it ended."""
@@ -143,9 +162,10 @@ class Connection:
                 **lane,
             )
         except (OSError, WebSocketException) as error:
-            return f"cannot connect to {self.url}: {error or type(error).__name__}"
+            return f"cannot connect to {self.url}: {str(error) or type(error).__name__}"
         self.connects += 1
         timers = None
+        self._socket = socket
         try:
             self._guarded(self.codec.connected, self._clock.now_ns())
             await self._send(socket)
@@ -158,8 +178,10 @@ class Connection:
         except ConnectionClosed as closed:
             return self.codec.hang_up or closing_words(closed)
         finally:
-            if timers is not None:
-                timers.cancel()
+            self._socket = None
+            for task in (timers, *self._asking):  # an answer belongs to the connection that asked
+                if task is not None:
+                    task.cancel()
             await socket.close()
 
     async def _drive_frames(self, socket: ClientConnection) -> NoReturn:
@@ -174,6 +196,8 @@ class Connection:
                 self._note_bug(error)
             for answer in codec.frames_to_send():
                 await socket.send(answer, text=True)
+            for request in codec.requests_to_make():
+                self._ask(request)
             if codec.state != self._state_told:
                 self._tell_state()
             due_ns = codec.deadline_ns()
@@ -218,6 +242,8 @@ class Connection:
                 decoding = loop.call_later(LONGEST_WAIT_NS / NS_PER_S, late.decode)  # in case nothing more is read
             for answer in codec.frames_to_send():
                 answers.put_nowait(answer)
+            for request in codec.requests_to_make():
+                self._ask(request)
             if codec.state != self._state_told:
                 self._tell_state()
             due_ns = codec.deadline_ns()
@@ -261,9 +287,40 @@ class Connection:
                 self._tell_state()
         await socket.close()
 
+    def _note_deadline(self) -> None:
+        """Wake the timers when the codec's next deadline has come nearer."""
+        due_ns = self.codec.deadline_ns()
+        if due_ns is not None and due_ns < self._awake_ns:
+            self._wake.set()
+
     async def _send(self, socket: ClientConnection) -> None:
         for frame in self.codec.frames_to_send():
             await socket.send(frame, text=True)
+        for request in self.codec.requests_to_make():
+            self._ask(request)
+
+    def _ask(self, request: HttpRequest) -> None:
+        """Make a request beside the socket, and give the codec the answer."""
+        task = asyncio.create_task(self._answer(request))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _answer(self, request: HttpRequest) -> None:
+        assert self._rest is not None
+        status, body = await self._rest.get(request.url, self.codec)
+        socket = self._socket
+        if socket is None:
+            return
+        self._guarded(self.codec.answered, request.tag, status, body, self._clock.now_ns())
+        with contextlib.suppress(ConnectionClosed):  # the reader of frames notices it too, and says why
+            await self._send(socket)
+        self._tell_state()
+        self._note_deadline()
+
+    @property
+    def round_trip_s(self) -> float:
+        """The last ping's way to the venue and back, in seconds; NaN before the first answer and without a connection."""
+        return (self._socket.latency if self._socket is not None else 0.0) or float("nan")
 
     def _tell_state(self) -> None:
         if self.codec.state != self._state_told:

@@ -45,9 +45,17 @@ FORWARD_STRUCT = struct.Struct("<QI12s8sqdqq")
 VENUE = np.dtype(
     [("name", "S12"), ("state", "<u4"), ("last_receive_ns", "<i8"), ("last_venue_ns", "<i8"), ("messages", "<u8")]
     + [("superseded", "<u8"), ("rejected", "<u8"), ("gaps", "<u4"), ("reconnects", "<u4"), ("subscribed", "<u4")]
-    + [("listed", "<u4")]
+    + [("listed", "<u4"), ("connections", "<u2"), ("connections_live", "<u2"), ("quoted", "<u4")]
+    # Of local minus venue time, in ms: the median of the last second, its lower envelope, and the ping's way and back.
+    + [
+        ("messages_per_s", "<f8"),
+        ("delay_ms", "<f8"),
+        ("floor_ms", "<f8"),
+        ("drift_ppm", "<f8"),
+        ("round_trip_ms", "<f8"),
+    ]
 )
-VENUE_STRUCT = struct.Struct("<12sIqqQQQIIII")
+VENUE_STRUCT = struct.Struct("<12sIqqQQQIIIIHHI5d")
 VENUE_STATES = ("connecting", "listing", "subscribing", "live", "down")
 
 EVENT = np.dtype(
@@ -63,7 +71,7 @@ SEVERITIES = ("info", "warning", "error")
 
 assert ROW.itemsize == ROW_STRUCT.size == 128
 assert FORWARD.itemsize == FORWARD_STRUCT.size == 64
-assert VENUE.itemsize == VENUE_STRUCT.size == 72
+assert VENUE.itemsize == VENUE_STRUCT.size == 120
 assert EVENT.itemsize == EVENT_STRUCT.size == 48
 
 

@@ -56,18 +56,60 @@ assert _REST_AT + _REST.size == _WIDTH
 
 
 class VenueCounts(Protocol):
-    """What the table reads from a venue when a reply is made: a codec, or a player of recordings."""
+    """What the table reads from a venue when a reply is made: its connections together, or a player of recordings."""
 
-    venue: str
-    state: str
-    messages: int
-    rejected: int
-    gaps: int
-    reconnects: int
-    subscribed: int
-    listed: int
-    last_receive_ns: int
-    last_venue_ns: int
+    @property
+    def venue(self) -> str: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def messages(self) -> int: ...
+
+    @property
+    def superseded(self) -> int: ...
+
+    @property
+    def rejected(self) -> int: ...
+
+    @property
+    def gaps(self) -> int: ...
+
+    @property
+    def reconnects(self) -> int: ...
+
+    @property
+    def subscribed(self) -> int: ...
+
+    @property
+    def listed(self) -> int: ...
+
+    @property
+    def last_receive_ns(self) -> int: ...
+
+    @property
+    def last_venue_ns(self) -> int: ...
+
+
+@dataclass(slots=True)
+class VenueHealth:
+    """What is measured of a venue once a second rather than counted by it; NaN where nothing is known yet.
+
+    connections, connections_live: how many it has, and how many of them are live. quoted: instruments with a bid or an
+    ask. messages_per_s: over the last second. delay_ms: local minus venue time of what came in the last second, median.
+    floor_ms, drift_ppm: where the delay's lower envelope is now, and how fast it moves (market.venue_clock).
+    round_trip_ms: of a ping.
+    """
+
+    connections: int = 1
+    connections_live: int = 0
+    quoted: int = 0
+    messages_per_s: float = _NAN
+    delay_ms: float = _NAN
+    floor_ms: float = _NAN
+    drift_ppm: float = _NAN
+    round_trip_ms: float = _NAN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +160,7 @@ class RowTable:
         self._ring = bytearray(EVENT.itemsize * EVENT_RING)
         self._texts: dict[int, str] = {}
         self.venues: list[VenueCounts] = []  # those that `watch` was given
+        self.health: dict[str, VenueHealth] = {}  # by venue; the feed measures it
 
     # What codecs write -------------------------------------------------------------------------------------------
 
@@ -259,6 +302,7 @@ class RowTable:
     def watch(self, venue: VenueCounts) -> None:
         """Put a record of `venue` into every reply."""
         self.venues.append(venue)
+        self.health[venue.venue] = VenueHealth()
 
     def _wake(self) -> None:
         wake, self.on_next_write = self.on_next_write, None
@@ -325,12 +369,13 @@ class RowTable:
         return np.frombuffer(self._ring, EVENT).take(slots), texts, first - event_cursor - 1
 
     def _venue_records(self) -> np.ndarray:
-        # Only a codec whose frames may wait during an overload counts those that were superseded.
         packed = b"".join(
             VENUE_STRUCT.pack(
                 v.venue.encode("ascii"), VENUE_STATES.index(v.state), v.last_receive_ns, v.last_venue_ns, v.messages,
-                getattr(v, "superseded", 0), v.rejected, v.gaps, v.reconnects, v.subscribed, v.listed,
+                v.superseded, v.rejected, v.gaps, v.reconnects, v.subscribed, v.listed,
+                h.connections, h.connections_live, h.quoted, h.messages_per_s, h.delay_ms, h.floor_ms, h.drift_ppm,
+                h.round_trip_ms,
             )
-            for v in self.venues
+            for v, h in zip(self.venues, self.health.values())
         )  # fmt: skip
         return np.frombuffer(packed, VENUE)

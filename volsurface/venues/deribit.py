@@ -106,9 +106,8 @@ class DeribitCodec:
         self.last_venue_ns = self.last_receive_ns = 0
         self.hang_up = ""
         listing_routes = {"state": self._on_state, "creation": self._on_creation}
-        self._options = FollowedOptions(
-            families(underlyings), checked_channels(channels), interval, self, sink, listing_routes, shard
-        )
+        known, self._unknown = families(underlyings)
+        self._options = FollowedOptions(known, checked_channels(channels), interval, self, sink, listing_routes, shard)
         self._subscriptions = self._options.subscriptions
         self._routes = self._options.routes
         self._timers = Timers()
@@ -143,6 +142,8 @@ class DeribitCodec:
         self._calls.clear()
         self._timers.clear()
         self._event("connect", now_ns, text=f"{VENUE}: connection {self._connections}")
+        while self._unknown:
+            self._event("dropped", now_ns, "warning", self._unknown.pop())
         self._call(SET_HEARTBEAT, {"interval": HEARTBEAT_S}, now_ns)
         self._options.start()
         self._to_list = dict.fromkeys(self._options.currencies)

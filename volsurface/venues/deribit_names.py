@@ -44,21 +44,27 @@ class Family:
     index_name: str
 
 
-def families(underlyings: Sequence[str]) -> tuple[Family, ...]:
-    """Return the family of each underlying, in the order asked, each once; raises VenueError for an unknown name."""
+def families(underlyings: Sequence[str]) -> tuple[tuple[Family, ...], list[str]]:
+    """Return the family of each underlying, in the order asked, each once, and a sentence for each unknown name.
+
+    Raises VenueError when none is known.
+    """
     found: dict[str, Family] = {}
+    unknown: list[str] = []
     for name in underlyings:
         asked = name.upper()
         if asked not in UNDERLYINGS:
-            raise VenueError(f"deribit: {unknown_name('underlying', name, UNDERLYINGS)}")
+            unknown.append(f"{VENUE}: {unknown_name('underlying', name, UNDERLYINGS)}")
+            continue
         base = asked.removesuffix(LINEAR_SUFFIX)
         if asked in INVERSE:
             found[asked] = Family(asked, base, base, COIN, f"{base.lower()}_usd")
         else:
             found[asked] = Family(asked, base, "USDC", STABLE, f"{base.lower()}_usdc")
     if not found:
-        raise VenueError(f"deribit: no underlying asked for. Allowed: {', '.join(sorted(UNDERLYINGS))}")
-    return tuple(found.values())
+        nothing = f"{VENUE}: no underlying asked for. Allowed: {', '.join(sorted(UNDERLYINGS))}"
+        raise VenueError("; ".join(unknown) or nothing)
+    return tuple(found.values()), unknown
 
 
 def entry_settlement(entry: InstrumentEntry) -> str:

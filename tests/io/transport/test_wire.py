@@ -15,7 +15,7 @@ from volsurface.market.row_table import Page, RowTable
 class Venue:
     venue, state = "deribit", "live"
     messages, rejected, gaps, reconnects, subscribed, listed = 10, 1, 2, 3, 40, 50
-    last_receive_ns, last_venue_ns = 600, 590
+    last_receive_ns, last_venue_ns, superseded = 600, 590, 7
 
 
 def option(number: int) -> Instrument:
