@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_chains import DAY_NS, NOW_NS, SMILES, changed, made_chain, svi
 
-from volsurface.engine.chain_fit import STAGES, fit_chain, fit_surface
+from volsurface.engine.chain_fit import STAGES, fit_chain, fit_surface, refit_expiries
 from volsurface.market import cleaning
 from volsurface.market.quote import FORWARD_INDEX
 from volsurface.settings import FitSettings
 from volsurface.simulator.chain import simulated_chain
 from volsurface.surface.certificate import verify
 from volsurface.surface.options import FitOptions
-from volsurface.surface.quoted import REASONS
+from volsurface.surface.quoted import COLUMNS, REASONS
 from volsurface.surface.surface import Surface
 
 ALL = slice(None)
@@ -222,6 +222,33 @@ def test_the_chain_may_hold_only_the_refitted_expiry():
     whole = fit_chain(moved(chain), previous=first.surface, expiries=[expiry])
     assert part.surface == whole.surface
     assert len(part.quotes) == 62
+
+
+def test_an_expiry_refitted_from_its_own_quotes_is_the_same_as_from_the_whole_chain():
+    chain = made_chain(noise=0.003, tick=1e-4)
+    first = fit_chain(chain)
+    for expiry in SMILES_NS:
+        rows = chain.expiry_ns == expiry
+        later = changed(moved(chain), ~rows, bid=chain.bid[~rows], ask=chain.ask[~rows], mark=chain.mark[~rows])
+        part, whole = refit_expiries(later.take(rows), first, [expiry]), fit_chain(later, None, first.surface, [expiry])
+        assert part.surface == whole.surface
+        assert part.surface.smile(expiry).parameters != first.surface.smile(expiry).parameters
+        for name in COLUMNS:
+            of_part = getattr(part.quotes, name)
+            wanted = np.where(rows, getattr(whole.quotes, name), getattr(first.quotes, name))
+            assert np.array_equal(of_part, wanted, equal_nan=of_part.dtype.kind == "f"), name
+
+
+def test_an_expiry_that_needs_its_neighbours_is_not_refitted_from_its_own_quotes():
+    chain = made_chain()
+    first = fit_chain(chain)
+    rows = np.flatnonzero(chain.expiry_ns == SMILES_NS[1])
+    ratio = min(svi(SMILES[2][2], x) / svi(SMILES[1][2], x) for x in np.linspace(-0.3, 0.3, 31))
+    assert refit_expiries(made_chain(lifted(SMILES, 1, 0.8 * ratio)).take(rows), first, SMILES_NS[1:2]) is None
+    assert refit_expiries(chain.take(rows[:8]), first, SMILES_NS[1:2]) is None  # four strikes: to be borrowed
+    held = replace(first, surface=replace(first.surface, state="stale"))
+    assert refit_expiries(chain.take(rows), held, SMILES_NS[1:2]) is None
+    assert refit_expiries(chain.take(rows), first, SMILES_NS[1:2]).surface.state == "certified"
 
 
 def test_warm_and_cold_agree():

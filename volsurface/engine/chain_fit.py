@@ -67,8 +67,53 @@ def fit_chain(
     if previous is not None and previous.state not in ("certified", "stale"):
         expiries = None  # what stands beside a fallback is no certified surface
     laps = _Laps(timer)
-    chain = chain.take(np.lexsort((chain.right, chain.strike, chain.expiry_ns)))
     before = {smile.expiry_ns: smile for smile in previous.smiles} if previous else {}
+    prepared = _prepare(chain, before, options, laps)
+    quotes, forwards = prepared.quotes, prepared.forwards
+    reasons = quotes.reason.copy()
+    fits = ExpiryFits(prepared, before, chain.time_ns, options)
+    smiles: list[Smile] | None = None
+    for chosen in _widening(forwards.expiry_ns, expiries, before):
+        quotes.reason[:] = reasons
+        smiles = fits.certified(chosen, None if expiries is None else frozenset(expiries))
+        if smiles is not None:
+            break
+    laps.end("calibrate")
+    surface = _settled(chain, smiles, fits, previous)
+    _evaluate(quotes, prepared.place, forwards, {smile.expiry_ns: smile for smile in surface.smiles})
+    laps.end("certify")
+    return ChainFit(surface, quotes, laps.ms)
+
+
+def refit_expiries(
+    chain: Chain, previous: ChainFit, expiries: Collection[int], options: FitOptions | None = None
+) -> ChainFit | None:
+    """Fit `expiries` between the other smiles of the last fit; those stay as they are, and so do their quotes.
+
+    chain: the quotes of these expiries and no others, which is what makes this cheaper than `fit_chain`. None where it gives
+    no certified fit of every one of them, or the last surface is not certified: then `fit_chain` has to see the whole chain.
+    """
+    options = options or FitOptions()
+    if previous.surface.state != "certified":
+        return None
+    before = {smile.expiry_ns: smile for smile in previous.surface.smiles}
+    prepared = _prepare(chain, before, options, _Laps(None))
+    fits = ExpiryFits(prepared, before, chain.time_ns, options)
+    smiles = fits.certified(np.ones(prepared.years.size, bool), frozenset(expiries))
+    fresh = {smile.expiry_ns: smile for smile in smiles or () if before.get(smile.expiry_ns) is not smile}
+    if smiles is None or {smile.expiry_ns for smile in fresh.values() if smile.state == "certified"} != set(expiries):
+        return None
+    certificate = certify(smiles)
+    if not certificate.ok:
+        return None
+    _evaluate(prepared.quotes, prepared.place, prepared.forwards, fresh)
+    surface = Surface(chain.underlying, chain.time_ns, tuple(smiles), certificate, "certified")
+    return ChainFit(surface, previous.quotes.replaced(prepared.quotes), {})
+
+
+def _prepare(chain: Chain, before: dict[int, Smile], options: FitOptions, laps: "_Laps") -> Quoted:
+    """The quotes of a chain as vols, by expiry, then strike, each with what cleaning says of it."""
+    chain = chain.take(np.lexsort((chain.right, chain.strike, chain.expiry_ns)))
     forwards, place = expiry_forwards(chain, {expiry: smile.forward for expiry, smile in before.items()})
     years_of = years_to_expiry(forwards.expiry_ns, chain.time_ns)
     years = years_of[place]
@@ -89,21 +134,9 @@ def fit_chain(
     laps.end("implied_vol")
 
     code = cleaning.screen_vols(code, quotes.bid_vol, quotes.ask_vol, below, place, max_spread=options.max_spread)
-    reasons = _REASON_OF[code]
+    quotes.reason[:] = _REASON_OF[code]
     laps.end("clean")
-
-    fits = ExpiryFits(Quoted(quotes, place, forwards, years_of), before, chain.time_ns, options)
-    smiles: list[Smile] | None = None
-    for chosen in _widening(forwards.expiry_ns, expiries, before):
-        quotes.reason[:] = reasons
-        smiles = fits.certified(chosen, None if expiries is None else frozenset(expiries))
-        if smiles is not None:
-            break
-    laps.end("calibrate")
-    surface = _settled(chain, smiles, fits, previous)
-    _evaluate(quotes, place, forwards, {smile.expiry_ns: smile for smile in surface.smiles})
-    laps.end("certify")
-    return ChainFit(surface, quotes, laps.ms)
+    return Quoted(quotes, place, forwards, years_of)
 
 
 def _widening(

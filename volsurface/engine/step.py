@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from volsurface.engine.chain_fit import ChainFit, fit_chain
+from volsurface.engine.chain_fit import ChainFit, fit_chain, refit_expiries
 from volsurface.engine.materiality import Thresholds, displayed_change, displayed_vols, moved
 from volsurface.market.chain import Chain
 from volsurface.market.instrument import COIN, Instrument
@@ -203,7 +203,10 @@ class UnderlyingState:
     ) -> None:
         previous = self._fit.surface if self._fit is not None else None
         only = None if dirty is None else [int(expiry) for expiry in dirty]
-        self._fit = fit_chain(self.chain(mine, live, now_ns), options, previous=previous, expiries=only)
+        fit = None
+        if self._fit is not None and only is not None:
+            fit = refit_expiries(self.chain(mine, np.isin(self._expiry_ns, only), now_ns), self._fit, only, options)
+        self._fit = fit or fit_chain(self.chain(mine, live, now_ns), options, previous=previous, expiries=only)
         refitted = live if dirty is None else np.isin(self._expiry_ns, dirty)
         self._vols_at_fit[refitted] = self._vols[refitted]
 

@@ -60,6 +60,18 @@ class QuotedVols:
         """Return only the given rows (a mask or indices)."""
         return QuotedVols(self.venues, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
+    def replaced(self, fresh: "QuotedVols") -> "QuotedVols":
+        """Return these quotes with those of `fresh` in place of all of the expiries that it has."""
+        venues = tuple(dict.fromkeys((*self.venues, *fresh.venues)))
+        number = np.array([venues.index(venue) for venue in fresh.venues], np.int16)
+        rows = np.concatenate(
+            [np.flatnonzero(~np.isin(self.expiry_ns, np.unique(fresh.expiry_ns))), len(self) + np.arange(len(fresh))]
+        )
+        columns = {name: (getattr(self, name), getattr(fresh, name)) for name in COLUMNS}
+        columns["venue"] = self.venue, number[fresh.venue]
+        rows = rows[np.argsort(np.concatenate(columns["expiry_ns"])[rows], kind="stable")]
+        return QuotedVols(venues, **{name: np.concatenate(both)[rows] for name, both in columns.items()})
+
     @property
     def used(self) -> np.ndarray:
         """Return the mask of the quotes that are points of the fit."""

@@ -20,7 +20,7 @@ from volsurface.surface.slice_fit import FLOOR
 # Tuned on the dates named in docs/fitting.md, like what follows.
 ATTEMPTS = ((1e-4, False, 1.0, 4.0), (5e-4, True, 0.5, 2.0), (1e-3, True, 0.25, 1.0))
 ROUNDS = 8
-STEPS = 60
+STEPS = 30
 TOLERANCE = 1e-4
 DEAR = 1.5  # times the free cost: worth another attempt
 WORTH = 0.01  # a round that lowers the cost by less than this share is the last
@@ -198,6 +198,7 @@ def _attempt(
     thetas = thetas.copy()
     free = np.zeros(n, bool)
     best, least = None, np.inf
+    bound = float(problem.costs(thetas).sum())  # of the free fit: nothing can cost less
     for turn in range(ROUNDS):
         bad = ~butterfly
         bad[:-1] |= ~calendar
@@ -219,7 +220,7 @@ def _attempt(
             if cost >= least:
                 break
             gain, best, least = least - cost, found, cost
-            if gain < WORTH * cost + 1e-3 * problem.k.size:
+            if min(gain, cost - bound) < WORTH * cost + 1e-3 * problem.k.size:
                 break
         else:
             margin = min(2.0 * margin, 5e-3)
