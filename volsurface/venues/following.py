@@ -17,8 +17,11 @@ class Followed(Protocol):
 
     iid: int
     instrument: Instrument
-    book: Book
-    book_live: bool
+
+    @property
+    def book(self) -> Book: ...
+    @property
+    def book_live(self) -> bool: ...
 
     def drop_book(self, now_ns: int) -> None:
         """Forget the book, and say so if there was one."""

@@ -19,9 +19,9 @@ class Pace:
         """Return the earliest time of the next call; a time in the past means now."""
         return self._full_ns - self._tolerance_ns
 
-    def spend(self, now_ns: int) -> None:
-        """Count one call made at `now_ns`."""
-        self._full_ns = max(self._full_ns, now_ns) + self._interval_ns
+    def spend(self, now_ns: int, calls: int = 1) -> None:
+        """Count a call made at `now_ns`, one that weighs as much as `calls`."""
+        self._full_ns = max(self._full_ns, now_ns) + calls * self._interval_ns
 
     def penalise(self, until_ns: int) -> None:
         """Empty the bucket: no call before `until_ns`, and no burst then."""

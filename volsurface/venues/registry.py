@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from volsurface.errors import VenueError, unknown_name
-from volsurface.venues import deribit
+from volsurface.venues import binance, deribit
 from volsurface.venues.codec import Codec, Sink
 from volsurface.venues.sharding import WHOLE
 
@@ -33,6 +33,9 @@ class Venue:
 
 # Listing sizes: deribit lists 700 to 900 BTC options on 11 expiries (20 May 2026).
 _VENUES = {
+    binance.VENUE: Venue(
+        binance.BinanceCodec, binance.URL, binance.REST_URL, binance.connections, binance.OPTIONS_PER_UNDERLYING
+    ),
     deribit.VENUE: Venue(deribit.DeribitCodec, deribit.URL, deribit.REST_URL, deribit.connections, 1000),
 }
 

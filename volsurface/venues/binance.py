@@ -1,0 +1,508 @@
+"""Binance's side of a connection for European options as a state machine: combined-stream frames in, sink calls out.
+
+    connecting --connected--> listing --exchangeInfo--> subscribing --all answered--> live
+    any        --disconnected--> down --connected--> listing, or subscribing when options are known from before
+
+The listing and the snapshots of books come over REST. The venue serves marks, indices and open interest under one path
+and books, quotes and trades under another, with at most 200 streams a connection. So where several connections are asked
+for, the first has the marks of all options and the others share the books; a connection alone uses the path without a
+word, which the venue also has. A wrong stream name is acknowledged like a right one, therefore the venue is asked again
+and again which streams it thinks we have.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from volsurface.errors import VenueError, unknown_name
+from volsurface.market.book import Book
+from volsurface.venues.binance_listing import MAX_STREAMS, BinanceOptions, part_of
+from volsurface.venues.binance_messages import (
+    MALFORMED,
+    Refusal,
+    decode_depth,
+    decode_envelope,
+    decode_exchange_info,
+    decode_refusal,
+)
+from volsurface.venues.binance_names import VENUE
+from volsurface.venues.binance_requests import ALL_LEVELS, LEVELS, LISTING, Requests
+from volsurface.venues.binance_streams import EMPTY, NULL, OptionStream
+from volsurface.venues.channel_words import BOOK, QUOTE, TRADES, checked_words
+from volsurface.venues.codec import HttpRequest, Levels, Sink
+from volsurface.venues.normalised import NS_PER_S
+from volsurface.venues.pacing import Pace, Timers
+from volsurface.venues.reports import Reports
+from volsurface.venues.sharding import WHOLE, connections_for
+
+URL = "wss://fstream.binance.com"
+REST_URL = "https://eapi.binance.com"
+OPTIONS_PER_UNDERLYING = 600  # no listing of the venue was at hand: as many as half of Deribit's expiries would make
+
+SILENCE_S = 35  # a socket this quiet is dead: the list of streams alone is asked for and answered every CHECK_S
+ANSWER_S = 10  # a call or request not answered by then is made again
+CHECK_S = 10  # how often the venue is asked what it thinks we have subscribed to
+MARKS_S = 10  # marks come every second; without any for so long they are subscribed to again
+EXPIRY_GRACE_S = 30  # an expired option is closed by then
+RELIST_S, RELIST_EVERY_S = 60, 600  # after an expiry or a name we do not know; and without any reason
+NEW_SYMBOL_S = 5  # after the venue has told of a new listing
+REFUSED_S = 60  # streams that were refused are asked for again
+CUT_S, CUT_APART_S = 24 * 3600 - 600, 60  # the venue cuts at 24 h; we do so before, and not everywhere at once
+
+# Documented: 10 incoming frames/s, pongs among them, or the venue hangs up.
+CALL_INTERVAL_NS, CALL_BURST = 250_000_000, 3
+
+STREAM_MARK = b'{"stream":"'
+SUBSCRIBE, UNSUBSCRIBE, LIST = "SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS"
+
+
+def connections(n_instruments: int, channels: Sequence[str]) -> int:
+    """Return how many connections carry the streams of so many options: one for marks, the others for the rest."""
+    per_option = (BOOK in channels) + (QUOTE in channels)
+    if not per_option and TRADES not in channels:
+        return 1
+    return 1 + connections_for(n_instruments * per_option, MAX_STREAMS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A call that waits for its answer."""
+
+    method: str
+    streams: Sequence[str] = ()
+
+
+class BinanceCodec:
+    """Options of the given coins on one Binance connection; see `venues.codec.Codec` for the contract.
+
+    underlyings: coins, "BTC"; one without options is an event when the listing has come.
+    channels: any of ticker and markprice (both are the marks of the whole chain), book, quote, trades.
+    rest_url: where the listing and the snapshots are fetched. shard: (i, n), this is connection i of n.
+
+    path: what follows the venue's websocket address on this connection.
+    """
+
+    venue = VENUE
+
+    def __init__(
+        self,
+        underlyings: Sequence[str],
+        channels: Sequence[str],
+        sink: Sink,
+        *,
+        rest_url: str = REST_URL,
+        shard: tuple[int, int] = WHOLE,
+    ) -> None:
+        self.sink = sink
+        self.state = "connecting"
+        self.messages = self.rejected = self.gaps = self.subscribed = self.listed = self.reconnects = 0
+        self.last_venue_ns = self.last_receive_ns = 0
+        self.hang_up = ""
+        self._coins = tuple(dict.fromkeys(name.upper() for name in underlyings))
+        if not self._coins:
+            raise VenueError(f"{VENUE}: no underlying asked for")
+        part = part_of(shard)
+        self.path = part.path
+        self._shard = shard
+        words = checked_words(VENUE, channels)
+        self._options = BinanceOptions(self._coins, words, part, self, sink, self._on_new_symbol)
+        self._subscriptions = self._options.subscriptions
+        self._routes = self._options.routes
+        self._reports = Reports(VENUE, sink)
+        self._timers = Timers()
+        self._due: dict[str, Callable[[Any, int], None]] = {
+            "pace": self._pace_due,
+            "answer": self._answer_due,
+            "request": self._request_due,
+            "snapshot": self._snapshot_due,
+            "refused": self._refused_due,
+            "silence": self._silence_due,
+            "check": self._check_due,
+            "marks": self._marks_due,
+            "expiry": self._expiry_due,
+            "relist": self._relist_due,
+            "cut": self._cut_due,
+        }
+        self._call_pace = Pace(CALL_INTERVAL_NS, CALL_BURST)
+        self._requests = Requests(rest_url, max(1, shard[1] - 1), self._timers)
+        self._calls: dict[int, Call] = {}
+        self._last_id = 0
+        self._out: list[bytes] = []
+        self._was_listed = False
+        self._check_wanted = False
+        self._answers = 0  # of the frames received
+        self._frames_checked = 0  # frames of streams at the last check
+        self._overflow_told = 0
+        self._coins_told = False
+        self._listing_tries = 0
+        self._listing_ns = self._relist_ns = 0  # when the listing was asked for last, and will be next
+        self._connections = 0
+
+    # -- the connection -----------------------------------------------------------------------------------------------
+
+    def connected(self, now_ns: int) -> None:
+        """Start over: the listing, and the streams of options known from before."""
+        self.reconnects += self._connections > 0
+        self._connections += 1
+        self.hang_up, self.last_receive_ns = "", now_ns
+        for waiting in (self._out, self._calls, self._timers):
+            waiting.clear()
+        self._requests.start()
+        self._check_wanted = False
+        self._reports.event("connect", now_ns, text=f"{VENUE}: connection {self._connections}")
+        self._options.start()
+        self._list(now_ns)
+        for kind, seconds in (("silence", SILENCE_S), ("check", CHECK_S), ("marks", MARKS_S)):
+            self._timers.set(now_ns + seconds * NS_PER_S, kind)
+        self._timers.set(now_ns + (CUT_S - CUT_APART_S * self._shard[0]) * NS_PER_S, "cut")
+        self.state = "subscribing" if self._was_listed else "listing"
+        self._go_on(now_ns)
+
+    def disconnected(self, now_ns: int, reason: str) -> None:
+        """Drop every book; to be called also when a connection could not be made at all."""
+        self.state, self.subscribed = "down", 0
+        self._out.clear()
+        self._timers.clear()
+        self._requests.start()
+        for stream in self._options.streams.values():
+            stream.drop_book(now_ns)
+        self._reports.event("disconnect", now_ns, "warning", f"{VENUE}: {reason}")
+
+    def receive(self, frame: bytes, now_ns: int) -> None:
+        """Take one frame. The stream's name is found without parsing; then one typed decoder reads the whole frame."""
+        self.messages += 1
+        self.last_receive_ns = now_ns
+        try:
+            if frame.startswith(STREAM_MARK):
+                route = self._routes.get(frame[11 : frame.find(b'"', 11)])
+                if route is not None:
+                    route(frame, now_ns)
+                    return
+            self._receive_other(frame, now_ns)
+        except MALFORMED as error:
+            if EMPTY in frame and not isinstance(error, RecursionError):
+                self.messages -= 1
+                self.receive(frame.replace(EMPTY, NULL), now_ns)
+            else:
+                self._reject(frame, str(error), now_ns)
+
+    def deadline_ns(self) -> int | None:
+        """Return when `timer` wants to be called next, or None."""
+        return self._timers.next_ns()
+
+    def timer(self, now_ns: int) -> None:
+        """Do what is due: paced calls and requests, retries, expiries, missing answers, checks."""
+        while (due := self._timers.pop(now_ns)) is not None:
+            kind, key = due
+            self._due[kind](key, now_ns)
+        self._go_on(now_ns)
+
+    def frames_to_send(self) -> list[bytes]:
+        """Return the frames queued since the last call."""
+        if not self._out:
+            return []
+        out, self._out = self._out, []
+        return out
+
+    def requests_to_make(self) -> list[HttpRequest]:
+        """Return the GETs queued since the last call."""
+        return self._requests.drain()
+
+    @property
+    def books(self) -> Mapping[int, Book]:
+        """The live books by instrument id; prices per contract, sizes in coins."""
+        return self._options.following.books
+
+    def depth(self, iid: int, levels: int) -> tuple[Levels, Levels]:
+        """Return the best `levels` of an instrument's bids and asks; both are empty without a live book."""
+        return self._options.following.depth(iid, levels)
+
+    # -- answers over the websocket -----------------------------------------------------------------------------------
+
+    def _receive_other(self, frame: bytes, now_ns: int) -> None:
+        envelope = decode_envelope(frame)
+        if envelope.stream:  # a stream we do not follow, or JSON in another order or with spaces in it
+            route = self._routes.get(envelope.stream.encode())
+            if route is None:
+                self._reject(frame, f"unknown stream {envelope.stream[:60]}", now_ns)
+            else:
+                route(frame, now_ns)
+            return
+        refusal = envelope.error
+        if refusal is None and envelope.code is not None:
+            refusal = Refusal(envelope.code, envelope.msg)
+        self._answers += 1
+        if refusal is not None:
+            # An error may come without the id of what it refuses; then it is about what was sent first.
+            call_id = envelope.id if envelope.id in self._calls else next(iter(self._calls), None)
+            call = self._forget_call(call_id)
+            what = call.method if call else "a frame"
+            self._reports.event(
+                "reject_frame", now_ns, "error", f"{VENUE} refused {what}: {refusal.code} {refusal.msg}"
+            )
+            if call is not None and call.method == SUBSCRIBE:
+                refused = self._subscriptions.give_up(call.streams)
+                self._reports.names("dropped", refused, f"of {len(call.streams)} streams refused", now_ns)
+                self._options.refused.update(dict.fromkeys(refused))
+                self._timers.set(now_ns + REFUSED_S * NS_PER_S, "refused")
+            self._go_on(now_ns)
+            return
+        call = self._forget_call(envelope.id)
+        if call is None:
+            self._reject(frame, "an answer to nothing that was asked", now_ns)
+        elif call.method == SUBSCRIBE:
+            self._subscriptions.answered(call.streams, call.streams)
+            self._options.confirmed(call.streams, now_ns)
+            for name in call.streams:
+                self._want_snapshot(name)
+        elif call.method == LIST:
+            self._compare(envelope.result, now_ns)
+        self._go_on(now_ns)
+
+    def _compare(self, result: Any, now_ns: int) -> None:
+        """Compare what the venue says we have with what it has acknowledged; ask again for what it dropped silently."""
+        if not isinstance(result, list):
+            return
+        listed = {str(name).lower() for name in result}
+        missing = [name for name in self._subscriptions.confirmed if name.lower() not in listed]
+        frames = self.messages - self._answers
+        quiet, self._frames_checked = frames == self._frames_checked, frames
+        if not missing:
+            return
+        self._reports.names("dropped", missing, "streams confirmed and then dropped", now_ns)
+        if len(missing) < len(self._subscriptions.confirmed):
+            for name in missing:
+                self._renew(name, now_ns)
+        elif quiet:
+            self.hang_up = "the venue has dropped every stream"
+        # Otherwise streams flow of which the venue says nothing: its list is about something else.
+
+    def _renew(self, name: str, now_ns: int) -> None:
+        self._subscriptions.renew(name)
+        self._reports.event("resubscribe", now_ns, text=name)
+        stream = self._options.depth_streams.get(name)
+        if stream is not None:
+            stream.drop_book(now_ns)
+            self._requests.forget_snapshot(stream.instrument.symbol)
+
+    # -- calls, their pace, and what is due ---------------------------------------------------------------------------
+
+    def _call(self, method: str, streams: Sequence[str], now_ns: int) -> None:
+        self._last_id += 1
+        self._calls[self._last_id] = Call(method, streams)
+        self._timers.set(now_ns + ANSWER_S * NS_PER_S, "answer", self._last_id)
+        message: dict[str, Any] = {"method": method, "id": self._last_id}
+        if method != LIST:
+            message["params"] = list(streams)
+        self._out.append(msgspec.json.encode(message))
+
+    def _forget_call(self, call_id: Any) -> Call | None:
+        if not isinstance(call_id, int):
+            return None
+        self._timers.cancel("answer", call_id)
+        return self._calls.pop(call_id, None)
+
+    def _go_on(self, now_ns: int) -> None:
+        """Send what the paces allow, set timers for the rest, and bring state and counts up to date."""
+        if self.state == "down":
+            return
+        subscriptions = self._subscriptions
+        while subscriptions.waiting or self._check_wanted:
+            if (ready_ns := self._call_pace.ready_ns()) > now_ns:
+                self._timers.set(ready_ns, "pace", "calls")
+                break
+            self._call_pace.spend(now_ns)
+            if subscriptions.waiting:
+                operation, streams = subscriptions.next_call()
+                self._call(operation.upper(), streams, now_ns)
+            else:
+                self._check_wanted = False
+                self._call(LIST, (), now_ns)
+        self._requests.go_on(now_ns)
+        if self._options.overflow != self._overflow_told:
+            self._overflow_told = self._options.overflow
+            self._reports.event(
+                "dropped", now_ns, "warning",
+                f"{VENUE}: {self._overflow_told + MAX_STREAMS} streams wanted, {MAX_STREAMS} allowed on a connection",
+                value=self._overflow_told,
+            )  # fmt: skip
+        self.listed = len(self._options.streams)
+        self.subscribed = len(subscriptions.confirmed)
+        expiry_ns = self._options.following.next_expiry_ns()
+        if expiry_ns is not None:
+            self._timers.set(expiry_ns + EXPIRY_GRACE_S * NS_PER_S, "expiry")
+        if self._was_listed:
+            self.state = "live" if subscriptions.complete or self.state == "live" else "subscribing"
+
+    def _pace_due(self, _key: Any, now_ns: int) -> None:
+        """The pace allows the next call or request; `timer` ends by sending it."""
+
+    def _answer_due(self, call_id: int, now_ns: int) -> None:
+        call = self._calls.pop(call_id, None)
+        if call is not None:
+            self._reports.event("stale", now_ns, "warning", f"{VENUE}: no answer to {call.method} in {ANSWER_S} s")
+            if call.method == SUBSCRIBE:
+                self._subscriptions.ask_again(call.streams)
+
+    def _refused_due(self, _key: Any, now_ns: int) -> None:
+        self._options.refused.clear()
+        self._options.fit()
+
+    def _silence_due(self, _key: Any, now_ns: int) -> None:
+        due_ns = self.last_receive_ns + SILENCE_S * NS_PER_S
+        if now_ns < due_ns:
+            self._timers.set(due_ns, "silence")
+        else:
+            self.hang_up = f"nothing received for {SILENCE_S} s"
+
+    def _check_due(self, _key: Any, now_ns: int) -> None:
+        self._check_wanted = bool(self._subscriptions.confirmed)
+        self._timers.set(now_ns + CHECK_S * NS_PER_S, "check")
+
+    def _marks_due(self, _key: Any, now_ns: int) -> None:
+        for name, marks in self._options.mark_streams():
+            if name in self._subscriptions.confirmed and now_ns - marks.last_marks_ns > MARKS_S * NS_PER_S:
+                self._reports.event("stale", now_ns, "warning", f"{VENUE}: no {name} for {MARKS_S} s")
+                self._renew(name, now_ns)
+        self._timers.set(now_ns + MARKS_S * NS_PER_S, "marks")
+
+    def _expiry_due(self, _key: Any, now_ns: int) -> None:
+        self._options.expire(now_ns - EXPIRY_GRACE_S * NS_PER_S, now_ns)
+        self._relist_by(now_ns + RELIST_S * NS_PER_S)  # what is listed in place of the expired
+
+    def _relist_due(self, _key: Any, now_ns: int) -> None:
+        self._list(now_ns)
+
+    def _cut_due(self, _key: Any, now_ns: int) -> None:
+        self._reports.event(
+            "notice", now_ns, "warning", f"{VENUE} cuts a connection after 24 h: this one is made anew before that"
+        )
+        self.hang_up = "the venue cuts a connection after 24 h"
+
+    # -- listing and snapshots over REST --------------------------------------------------------------------------------
+
+    def _list(self, now_ns: int) -> None:
+        self._listing_ns, self._relist_ns = now_ns, now_ns + RELIST_EVERY_S * NS_PER_S
+        self._timers.set(self._relist_ns, "relist")
+        self._requests.ask_listing(now_ns)
+
+    def answered(self, tag: str, status: int, body: bytes, now_ns: int) -> None:
+        """Take the answer to a request; one that failed is made again, later and later."""
+        if self.state == "down":
+            return  # whatever it was, it is asked for again with the next connection
+        self._requests.answered(tag, status, now_ns)
+        try:
+            if status == 200:
+                if tag == LISTING:
+                    self._take_listing(body, now_ns)
+                else:
+                    self._take_depth(tag, body, now_ns)
+            else:
+                self._take_failure(tag, status, body, now_ns)
+        except MALFORMED as error:
+            self._reject(body, f"answer to {tag}: {error}", now_ns)
+            self._ask_later(tag, now_ns)
+        self._go_on(now_ns)
+
+    def _take_listing(self, body: bytes, now_ns: int) -> None:
+        listing = self._options.take_listing(decode_exchange_info(body), now_ns)
+        self._listing_tries, self._was_listed = 0, True
+        if listing.unread:
+            self.rejected += listing.unread
+            text = f"{VENUE}: {listing.unread} listing entries not understood: {listing.reason}"
+            self._reports.event("reject_frame", now_ns, "warning", text, value=listing.unread)
+        severity = "info" if listing.options else "warning"
+        self._reports.event("listed", now_ns, severity, f"{VENUE}: {listing.options} options", value=listing.options)
+        for coin in () if self._coins_told else [coin for coin in self._coins if coin not in listing.coins]:
+            self._reports.event(
+                "listed", now_ns, "warning", f"{VENUE}: {unknown_name('underlying', coin, listing.coins)}"
+            )
+        self._coins_told = True
+
+    def _take_depth(self, tag: str, body: bytes, now_ns: int) -> None:
+        symbol = self._requests.symbol_of(tag)
+        stream = self._options.streams.get(symbol)
+        if stream is None or stream.book_live:
+            return
+        if self._options.depth_stream(stream) not in self._subscriptions.confirmed:
+            return  # dropped meanwhile; asked for again when the stream is confirmed
+        snapshot = decode_depth(body)
+        if stream.levels == LEVELS and max(len(snapshot.bids), len(snapshot.asks)) >= LEVELS:
+            stream.levels = ALL_LEVELS  # there may be more below what was sent
+            self._requests.want_snapshot(symbol, ALL_LEVELS)
+            return
+        why = stream.take_snapshot(snapshot, now_ns)
+        if not why:
+            stream.snapshot_tries = 0
+            return
+        self._reports.event("resubscribe", now_ns, text=f"{symbol}: {why}", iid=stream.iid)
+        self._ask_later(tag, now_ns)
+
+    def _take_failure(self, tag: str, status: int, body: bytes, now_ns: int) -> None:
+        try:
+            refusal = decode_refusal(body)
+            why = f"{refusal.code} {refusal.msg}"
+        except MALFORMED:
+            why = body[:100].decode(errors="replace")
+        text = f"{VENUE}: {tag}: {f'HTTP {status}' if status else 'not reached'}: {why}"
+        self._reports.event("reject_frame", now_ns, "error" if tag == LISTING else "warning", text)
+        self._ask_later(tag, now_ns)
+
+    def _ask_later(self, tag: str, now_ns: int) -> None:
+        """Make a request again after a pause that doubles each time."""
+        if tag == LISTING:
+            self._relist_by(self._requests.again_ns(self._listing_tries, now_ns))
+            self._listing_tries += 1
+            return
+        symbol = self._requests.symbol_of(tag)
+        stream = self._options.streams.get(symbol)
+        if stream is not None:
+            self._timers.set(self._requests.again_ns(stream.snapshot_tries, now_ns), "snapshot", symbol)
+            stream.snapshot_tries += 1
+
+    def _relist_by(self, due_ns: int) -> None:
+        if due_ns < self._relist_ns:
+            self._relist_ns = due_ns
+            self._timers.set(due_ns, "relist")
+
+    def _request_due(self, tag: str, now_ns: int) -> None:
+        self._reports.event("stale", now_ns, "warning", f"{VENUE}: no answer to {tag} in {ANSWER_S} s")
+        self._ask_later(tag, now_ns)
+
+    def _snapshot_due(self, symbol: str, now_ns: int) -> None:
+        stream = self._options.streams.get(symbol)
+        if stream is not None:
+            self._want_snapshot(self._options.depth_stream(stream))
+
+    # -- what the streams ask for ---------------------------------------------------------------------------------------
+
+    def _want_snapshot(self, name: str) -> None:
+        """Fetch the book of a confirmed depth stream, unless it is there."""
+        stream = self._options.depth_streams.get(name)
+        if stream is not None and name in self._subscriptions.confirmed and not stream.book_live:
+            self._requests.want_snapshot(stream.instrument.symbol, stream.levels)
+
+    def book_gap(self, stream: OptionStream, why: str, now_ns: int) -> None:
+        """Count a book that has lost a change and fetch it anew; its stream goes on, and so does everything else."""
+        self.gaps += 1
+        self._reports.event("gap", now_ns, "warning", f"{stream.instrument.symbol}: {why}", iid=stream.iid)
+        self._want_snapshot(self._options.depth_stream(stream))
+        self._go_on(now_ns)
+
+    def bad_entry(self, raw: bytes, why: str, now_ns: int) -> None:
+        """Count one entry of a batch that was not understood."""
+        self._reject(raw, why, now_ns)
+
+    def unknown_symbol(self, symbol: str, now_ns: int) -> None:
+        """Read the listing again for a name we do not know, at most once a minute."""
+        self._relist_by(max(now_ns, self._listing_ns + RELIST_S * NS_PER_S))
+
+    def _on_new_symbol(self, _frame: bytes, now_ns: int) -> None:
+        """Take an `!optionSymbol` frame; one listing is asked for however many names are new."""
+        self._relist_by(now_ns + NEW_SYMBOL_S * NS_PER_S)
+
+    def _reject(self, frame: bytes, why: str, now_ns: int) -> None:
+        self.rejected += 1
+        self._reports.reject(frame, why, self.rejected, now_ns)
