@@ -75,4 +75,4 @@ def test_before_the_first_expiry_g_stays_positive():
 
 def test_after_the_last_expiry_the_smile_is_svi_with_a_larger_a():
     place = interpolation.locate(NODES, 1.0)
-    assert svi.total_variance(place.lifted_parameters, K) == pytest.approx(place.total_variance(K), rel=1e-14)
+    assert svi.total_variance(place.moved.parameters, K) == pytest.approx(place.total_variance(K), rel=1e-14)

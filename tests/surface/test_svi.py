@@ -48,6 +48,6 @@ def test_least_variance_is_the_least():
 def test_density_is_the_second_derivative_of_calls_and_has_mass_one():
     parameters = (0.0045, 0.060, -0.20, 0.010, 0.15)
     k = np.linspace(-4, 4, 80_001)
-    q = svi.density(parameters, k)
+    q = svi.density_of(svi.derivatives(parameters, k), k)
     assert np.trapezoid(q, k) == pytest.approx(1.0, abs=1e-9)
     assert np.trapezoid(q * np.exp(k), k) == pytest.approx(1.0, abs=1e-9)  # the forward is a martingale

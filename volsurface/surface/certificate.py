@@ -6,7 +6,7 @@ certificates without Numba.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -70,6 +70,9 @@ class Verdict:
         )
 
 
+_NO_MIXTURE = Verdict(VIOLATED, None, -math.inf, True, None)  # a weight that is none
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """The verdicts of a surface: `butterfly` per smile, `calendar` per pair of adjacent smiles, nearest first."""
@@ -109,22 +112,59 @@ class Certificate:
 def certify(smiles: Sequence[Smile]) -> Certificate:
     """Return the certificate of smiles in order of expiry.
 
-    Each smile and pair is tested in floats with a rounding bound; what lies within the bound is settled in exact
+    Each slice and pair is tested in floats with a rounding bound; what lies within the bound is settled in exact
     arithmetic (some 10 ms), so no verdict is undecided. Verdicts are remembered by their parameters: a smile that has not
-    changed costs nothing.
+    changed costs nothing. The verdict on a mixture is the worst of those on its components.
     """
-    parameters = [smile.parameters for smile in smiles]
+    return _certificate(smiles, butterfly_verdict, calendar_verdict)
+
+
+def _certificate(
+    smiles: Sequence[Smile],
+    of_slice: Callable[[tuple[float, ...]], Verdict],
+    of_pair: Callable[[tuple[float, ...], tuple[float, ...]], Verdict],
+) -> Certificate:
     return Certificate.of(
-        tuple(map(butterfly_verdict, parameters)),
-        tuple(calendar_verdict(one, two) for one, two in pairwise(parameters)),
+        tuple(
+            _worst(of_slice(parameters) for weight, parameters in smile.components) if _weighted(smile) else _NO_MIXTURE
+            for smile in smiles
+        ),
+        tuple(_worst(of_pair(*slices) for slices in compared(one, two)) for one, two in pairwise(smiles)),
     )
+
+
+def compared(one: Smile, two: Smile) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Return the pairs of components of which the earlier must lie below the later for `two` to cost no less than `one`.
+
+    Weights are carried from the components of `one` to those of `two` so that every component of `two` gets its own; the
+    difference in price is then a sum, with these amounts as factors, of differences of components. Equal weights: each to its
+    successor. A weight that has changed: the surplus of one component goes to the other one.
+    """
+    first, second = one.components, two.components
+    if len(first) == 1 or len(second) == 1:
+        return [(early.parameters, late.parameters) for early in first for late in second]
+    pairs = [(first[i].parameters, second[i].parameters) for i in range(2)]
+    if second[0].weight != first[0].weight:
+        falls = 0 if second[0].weight < first[0].weight else 1
+        pairs.append((first[falls].parameters, second[1 - falls].parameters))
+    return pairs
+
+
+def _weighted(smile: Smile) -> bool:
+    """Whether the weights are those of a mixture: positive, in sum 1."""
+    return all(0.0 < component.weight <= 1.0 for component in smile.components)
+
+
+def _worst(verdicts: Iterable[Verdict]) -> Verdict:
+    return min(verdicts, key=lambda verdict: (verdict.verdict == OK, verdict.margin))
 
 
 def verify(surface: "Surface") -> Certificate:
     """Return the proof, in exact rational arithmetic, that a surface has no arbitrage at any strike or expiry.
 
     Nothing but the surface's record is needed: its parameters are taken as the rational numbers their float64 are, and
-    its own certificate is not believed. Raises ArbitrageError naming the first expiry and log-moneyness with arbitrage.
+    its own certificate is not believed. A mixture is proved by its components: its weights are rational, positive and sum to 1.
+    Raises ArbitrageError naming the first expiry and log-moneyness with arbitrage.
     """
     smiles = surface.smiles
     for one, two in pairwise(smiles):
@@ -132,18 +172,17 @@ def verify(surface: "Surface") -> Certificate:
             raise ArbitrageError(
                 f"{surface.underlying}: {_day(two)} does not come after {_day(one)}: not in time order"
             )
-    butterfly = tuple(_exact_butterfly(smile.parameters) for smile in smiles)
-    calendar = tuple(_exact_calendar(one.parameters, two.parameters) for one, two in pairwise(smiles))
-    for smile, verdict in zip(smiles, butterfly, strict=True):
+    proof = _certificate(smiles, _exact_butterfly, _exact_calendar)
+    for smile, verdict in zip(smiles, proof.butterfly, strict=True):
         if verdict.verdict != OK:
             raise ArbitrageError(f"{surface.underlying} {_day(smile)} has a butterfly arbitrage {_place(verdict)}")
-    for one, two, verdict in zip(smiles, smiles[1:], calendar, strict=False):
+    for one, two, verdict in zip(smiles, smiles[1:], proof.calendar, strict=False):
         if verdict.verdict != OK:
             raise ArbitrageError(
                 f"{surface.underlying} {_day(two)} has less total variance than {_day(one)} {_place(verdict)}: "
                 "a calendar arbitrage"
             )
-    return Certificate.of(butterfly, calendar)
+    return proof
 
 
 @lru_cache(maxsize=4096)
@@ -211,7 +250,7 @@ def _day(smile: Smile) -> str:
 def _place(verdict: Verdict) -> str:
     """In words, where."""
     if verdict.k is None:
-        return "(its parameters are no SVI slice)"
+        return "(its parameters are no smile of its model)"
     if verdict.interval is None:
         return f"at k = {verdict.k:.6g}"
     low, high = verdict.interval

@@ -18,7 +18,10 @@ NODE, BETWEEN_NODES, EXTRAPOLATED_TIME = "node", "between_nodes", "extrapolated_
 
 
 class Place(NamedTuple):
-    """Where a time lies: w = weights[0] w_first + weights[1] w_second + lift; region is one of the words above."""
+    """Where a time lies: w = weights[0] w_first + weights[1] w_second + lift; region is one of the words above.
+
+    Only between two expiries is weights[1] not 0, and only after the last is lift; it lifts each component of a mixture.
+    """
 
     first: Smile
     second: Smile
@@ -28,27 +31,25 @@ class Place(NamedTuple):
 
     def derivatives(self, k: Numbers) -> Derivatives:
         """Return w, w' and w'' at log-moneyness k."""
-        one = self.first.derivatives(k)
         if self.weights[1] == 0.0:
-            x = self.weights[0]
-            return Derivatives(x * one.w + self.lift, x * one.slope, x * one.bend)
-        two = self.second.derivatives(k)
+            return self.moved.derivatives(k)
+        one, two = self.first.derivatives(k), self.second.derivatives(k)
         x, y = self.weights
-        return Derivatives(
-            x * one.w + y * two.w + self.lift, x * one.slope + y * two.slope, x * one.bend + y * two.bend
-        )
+        return Derivatives(x * one.w + y * two.w, x * one.slope + y * two.slope, x * one.bend + y * two.bend)
 
     @property
-    def lifted_parameters(self) -> tuple[float, ...]:
-        """Return the raw SVI parameters of a place after the last expiry."""
-        a, *rest = self.first.parameters
-        return (a + self.lift, *rest)
+    def moved(self) -> Smile:
+        """Return the only smile of a place that is not between two: scaled before the first expiry, lifted after the last."""
+        if self.weights[0] == 1.0 and self.lift == 0.0:
+            return self.first
+        return self.first.scaled(self.weights[0], self.lift)
 
     def total_variance(self, k: Numbers) -> Numbers:
         """Return w at log-moneyness k."""
         x, y = self.weights
-        w = x * self.first.total_variance(k) + self.lift
-        return w if y == 0.0 else w + y * self.second.total_variance(k)
+        if y == 0.0:
+            return self.moved.total_variance(k)
+        return x * self.first.total_variance(k) + y * self.second.total_variance(k)
 
 
 def locate(smiles: Sequence[Smile], years: float) -> Place:

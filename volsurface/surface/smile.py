@@ -1,17 +1,31 @@
 """A smile: the vols of one expiry as an immutable value, evaluated only through its methods."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from volsurface.surface import metrics, svi
+from volsurface.surface import metrics, mixture, svi
 from volsurface.surface.metrics import DensityShares
+from volsurface.surface.mixture import Term
 from volsurface.surface.svi import Derivatives, Numbers
 
 # What a smile or a surface may be; the same words everywhere.
 # "uncertified" is in old records only; such a surface is no longer published.
 STATES = ("certified", "uncertified", "stale", "fallback", "failed")
-PARAMETER_NAMES = {"svi": ("a", "b", "rho", "m", "sigma")}
+SVI, MIXTURE = "svi", "mixture"
+PARAMETER_NAMES = {
+    SVI: ("a", "b", "rho", "m", "sigma"),
+    MIXTURE: ("weight", "a1", "b1", "rho1", "m1", "sigma1", "a2", "b2", "rho2", "m2", "sigma2"),
+}
+_WIDTH = len(PARAMETER_NAMES[SVI])
+
+
+class Component(NamedTuple):
+    """One SVI slice of a smile and the weight of its prices; a plain SVI smile has one, of weight 1."""
+
+    weight: float
+    parameters: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +34,9 @@ class Smile:
 
     expiry_ns: expiry instant, nanoseconds since 1970 UTC. years: ACT/365 from the valuation to it.
     forward: of this expiry, quote currency per coin. forward_source: "future", "synthetic", "parity" or "stale".
-    model, parameters: "svi" with raw (a, b, rho, m, sigma); read by the certificate, the store and diagnostics alone.
+    model, parameters: "svi" with raw (a, b, rho, m, sigma), or "mixture" with the weight of the first component's prices
+    and the raw parameters of both (PARAMETER_NAMES); read by the certificate, the store and diagnostics alone. Components of
+    a mixture are not identified: others fit as well.
     n_quotes, n_rejected: quotes used as points, quotes left out with a reason.
     inside_spread: share (0 to 1) of the used quotes whose bid and ask vol enclose the smile; in-sample.
     rmse_bp, max_error_bp: distance to the mid vols, in basis points of vol.
@@ -49,11 +65,33 @@ class Smile:
 
     def total_variance(self, k: Numbers) -> Numbers:
         """Return w(k) = vol^2 * years at log-moneyness k = ln(strike / forward)."""
-        return svi.total_variance(self.parameters, k)
+        if self.model == SVI:
+            return svi.total_variance(self.parameters, k)
+        return mixture.total_variance(self.terms(), k)
 
     def derivatives(self, k: Numbers) -> Derivatives:
         """Return w, w' and w'' at log-moneyness k."""
-        return svi.derivatives(self.parameters, k)
+        if self.model == SVI:
+            return svi.derivatives(self.parameters, k)
+        return mixture.derivatives(self.terms(), k)
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Return the SVI slices of the smile, with their weights."""
+        if self.model == SVI:
+            return (Component(1.0, self.parameters),)
+        weight, *rest = self.parameters
+        return Component(weight, tuple(rest[:_WIDTH])), Component(1.0 - weight, tuple(rest[_WIDTH:]))
+
+    def terms(self, weight: float = 1.0, scale: float = 1.0) -> tuple[Term, ...]:
+        """Return the components as terms of a mixture that gives this smile `weight` and multiplies its w by `scale`."""
+        return tuple(Term(weight * own, parameters, scale) for own, parameters in self.components)
+
+    def scaled(self, factor: float, lift: float = 0.0) -> "Smile":
+        """Return the smile whose every component has factor * w + lift; its other fields are as they were."""
+        head = self.parameters[: -_WIDTH * len(self.components)]
+        parts = [(factor * a + lift, factor * b, rho, m, sigma) for _, (a, b, rho, m, sigma) in self.components]
+        return replace(self, parameters=(*head, *(number for part in parts for number in part)))
 
     def vol_at(self, k: Numbers) -> Numbers:
         """Return the vol at log-moneyness k; 0 where an uncertified smile has negative variance."""
@@ -66,7 +104,8 @@ class Smile:
     def density(self, strike: Numbers) -> Numbers:
         """Return the risk-neutral density of the price at expiry, per unit of strike."""
         strike = np.asarray(strike, float)
-        return (svi.density(self.parameters, np.log(strike / self.forward)) / strike)[()]
+        k = np.log(strike / self.forward)
+        return (svi.density_of(self.derivatives(k), k) / strike)[()]
 
     def density_shares(self, low: float, high: float) -> DensityShares:
         """Return how the risk-neutral probability divides over the strikes `low` to `high` and over the quoted ones."""

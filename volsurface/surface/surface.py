@@ -4,7 +4,7 @@ import hashlib
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -103,7 +103,7 @@ class Surface:
         outside_time = place.region == interpolation.EXTRAPOLATED_TIME
         proved = self.certificate.ok and (method == PRICE_MIXING or not between)
         if proved and place.lift > 0.0:
-            proved = certify([replace(place.first, parameters=place.lifted_parameters)]).ok
+            proved = certify([place.moved]).ok
         return Region(within & (not outside_time), between, beyond, outside_time, proved)
 
     def forward_vol(self, start: Instant, end: Instant, k: float = 0.0, method: str = PRICE_MIXING) -> float:

@@ -50,13 +50,17 @@ def least_variance(parameters: Parameters) -> float:
 
 def butterfly_function(parameters: Parameters, k: Numbers) -> Numbers:
     """Return g(k) = (1 - k w'/(2w))^2 - (w'^2/4)(1/w + 1/4) + w''/2; negative where the density is negative."""
-    w, slope, bend = derivatives(parameters, k)
+    return butterfly_of(derivatives(parameters, k), k)
+
+
+def butterfly_of(variance: Derivatives, k: Numbers) -> Numbers:
+    """Return g(k) of any smile, given its w, w' and w'' there."""
+    w, slope, bend = variance
     return (1.0 - 0.5 * k * slope / w) ** 2 - 0.25 * slope * slope * (1.0 / w + 0.25) + 0.5 * bend
 
 
-def density(parameters: Parameters, k: Numbers) -> Numbers:
+def density_of(variance: Derivatives, k: Numbers) -> Numbers:
     """Return the risk-neutral density of ln(S/F) at k: g(k) exp(-d-^2 / 2) / sqrt(2 pi w), d- = -k/sqrt(w) - sqrt(w)/2."""
-    w = total_variance(parameters, k)
-    root = np.sqrt(w)
+    root = np.sqrt(variance.w)
     lower = -k / root - 0.5 * root
-    return butterfly_function(parameters, k) * np.exp(-0.5 * lower * lower) / np.sqrt(2.0 * np.pi * w)
+    return butterfly_of(variance, k) * np.exp(-0.5 * lower * lower) / np.sqrt(2.0 * np.pi * variance.w)
