@@ -18,12 +18,13 @@ ROUNDS = 4  # of picking, until as many messages are sent as are due
 
 
 class Conductor:
-    """Takes turns through the followed books and tickers of one venue."""
+    """Takes turns through the followed books and tickers of one venue; `ticker_share` of the messages are tickers."""
 
-    def __init__(self, market: VenueMarket, rate: float) -> None:
+    def __init__(self, market: VenueMarket, rate: float, ticker_share: float = TICKER_SHARE) -> None:
         self.rate = rate
         self.published = 0
         self._market = market
+        self._ticker_share = ticker_share
         self._tickers = Rotation()
         self._books = Rotation()
         self._known: tuple[tuple[int, int], ...] = ()  # whose wishes the rotations hold
@@ -65,7 +66,7 @@ class Conductor:
         if due <= 0:
             return
         self._paid_until_ns += round(due / self.rate * NS_PER_S)
-        share = TICKER_SHARE if self._tickers and self._books else float(len(self._tickers) > 0)
+        share = self._ticker_share if self._tickers and self._books else float(len(self._tickers) > 0)
         self._owed_tickers += due * share
         tickers = int(self._owed_tickers)
         self._owed_tickers -= tickers

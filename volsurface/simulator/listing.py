@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 NS_PER_DAY = 86400 * 1_000_000_000
 EXPIRY_HOUR = 8
@@ -85,8 +86,16 @@ def _with_added_strikes(expiry: Expiry, now_ns: int, spot_at: Callable[[int], fl
 
 
 def _listed_expiry(expiry_ns: int, now_ns: int, spot_at: Callable[[int], float]) -> Expiry:
-    # Once listed, an expiry stays listed: so the first day is found by halving, down to the 08:00 before it.
-    last = math.floor((now_ns - expiry_ns) / NS_PER_DAY)  # whole days before the expiry, negative
+    listed_ns, kind = _first_listing(expiry_ns, math.floor((now_ns - expiry_ns) / NS_PER_DAY))
+    return Expiry(expiry_ns, kind, listed_ns, strikes(kind, spot_at(listed_ns)))
+
+
+@lru_cache(1024)
+def _first_listing(expiry_ns: int, last: int) -> tuple[int, str]:
+    """Return when an expiry was first listed, and as what kind; it is listed `last` (negative) days after it expires.
+
+    Once listed, an expiry stays listed: so the first day is found by halving, down to the 08:00 before it.
+    """
     early, late = -800, last  # not listed at `early`, listed at `late`
     while late - early > 1:
         middle = (early + late) // 2
@@ -95,8 +104,7 @@ def _listed_expiry(expiry_ns: int, now_ns: int, spot_at: Callable[[int], float])
         else:
             early = middle
     listed_ns = expiry_ns + late * NS_PER_DAY
-    kind = expiry_kinds(listed_ns)[expiry_ns]
-    return Expiry(expiry_ns, kind, listed_ns, strikes(kind, spot_at(listed_ns)))
+    return listed_ns, expiry_kinds(listed_ns)[expiry_ns]
 
 
 def strikes(kind: str, spot: float) -> tuple[float, ...]:

@@ -281,7 +281,7 @@ class VenueMarket:
     def _amount_cycle(self, name: str) -> Iterator[float]:
         unit = self.venue.smallest_amount[name]
         sizes = np.maximum(self._generator.lognormal(4.0, 1.2, AMOUNTS).astype(np.int64), 1)
-        return itertools.cycle([round(unit * size, 2) for size in sizes.tolist()])
+        return itertools.cycle(np.round(unit * sizes, 2).tolist())
 
     def _relist(self, now_ns: int) -> Roll:
         kept, expired, listed = [], [], []

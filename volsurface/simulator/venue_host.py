@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
 from volsurface.errors import SettingsError
-from volsurface.simulator.conductor import Conductor
+from volsurface.simulator.conductor import TICKER_SHARE, Conductor
 from volsurface.simulator.faults import Faults
 from volsurface.simulator.link import Link
 from volsurface.simulator.market import Option
@@ -32,10 +32,11 @@ class VenueHost:
         rate: float,
         faults: Mapping[str, float] | None = None,
         refresh_ns: int = REFRESH_NS,
+        ticker_share: float = TICKER_SHARE,
     ) -> None:
         self.venue, self.market = venue, venue.market
         self.links: list[Link] = []
-        self.conductor = Conductor(self.market, rate)
+        self.conductor = Conductor(self.market, rate, ticker_share)
         self.faults = Faults(self.market, self.links, faults or {}, self.market.seed)
         self._latency_ns = round(self.market.venue.latency_ms * 1e6)
         self._refresh_ns = refresh_ns
