@@ -24,7 +24,7 @@ def checked_words(
     return asked
 
 
-def unserved(venue: str, asked: Iterable[str], served: Collection[str]) -> str:
+def unserved(asked: Iterable[str], served: Collection[str]) -> str:
     """Return the sentence for words that a venue has no channel for; empty when it has all of them."""
     missing = [word for word in asked if word not in served]
-    return f"{venue} has no channel for {', '.join(missing)}; it has: {', '.join(served)}" if missing else ""
+    return f"no channel for {', '.join(missing)}; it has: {', '.join(served)}" if missing else ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from volsurface.errors import VenueError, unknown_name
-from volsurface.venues import binance, deribit
+from volsurface.venues import binance, bybit, deribit, okx
 from volsurface.venues.codec import Codec, Sink
 from volsurface.venues.sharding import WHOLE
 
@@ -36,7 +36,9 @@ _VENUES = {
     binance.VENUE: Venue(
         binance.BinanceCodec, binance.URL, binance.REST_URL, binance.connections, binance.OPTIONS_PER_UNDERLYING
     ),
+    bybit.VENUE: Venue(bybit.BybitCodec, bybit.URL, bybit.REST_URL, bybit.connections, bybit.OPTIONS_PER_UNDERLYING),
     deribit.VENUE: Venue(deribit.DeribitCodec, deribit.URL, deribit.REST_URL, deribit.connections, 1000),
+    okx.VENUE: Venue(okx.OkxCodec, okx.URL, okx.REST_URL, okx.connections, okx.OPTIONS_PER_UNDERLYING),
 }
 
 VENUES = tuple(sorted(_VENUES))

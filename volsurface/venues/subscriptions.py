@@ -76,6 +76,10 @@ class Subscriptions:
                 refused.append(channel)
         return refused
 
+    def still_asked(self, channels: Iterable[str]) -> list[str]:
+        """Return those that were asked for and neither answered nor left since."""
+        return [channel for channel in channels if channel in self._asked]
+
     def ask_again(self, channels: Iterable[str]) -> None:
         """A subscribe call failed or stayed unanswered: queue its channels again."""
         for channel in channels:
