@@ -90,7 +90,7 @@ def publication(
         Verdict("violated", -0.3, -0.012, True, (-0.34, -0.26)) if row == violated else OK for row in range(len(days))
     )
     certificate = Certificate.of(butterfly, (OK,) * (len(days) - 1))
-    surface = Surface(underlying, now_ns, tuple(smiles), certificate, "certified" if certificate.ok else "uncertified")
+    surface = Surface(underlying, now_ns, tuple(smiles), certificate, "certified" if certificate.ok else "failed")
     return Publication(
         underlying=underlying, surface_id=surface_id, market_time_ns=now_ns, published_ns=now_ns, newest_quote_ns=now_ns,
         oldest_tick_ns=now_ns, changed=(1 << len(days)) - 1, spot=SPOT[underlying] * (1 + 0.001 * math.sin(phase)),
@@ -103,6 +103,7 @@ class ScriptedClient:
 
     def __init__(self) -> None:
         self.surfaces: dict[str, Publication] = {}
+        self.previews: dict[str, Publication] = {}
         self.settings_object = Settings()
         self.settings = self.settings_object.values()
         self.settings_version = 1

@@ -22,6 +22,7 @@ from volsurface.engine.client import LiveClient
 from volsurface.engine.launch import FLAGS
 from volsurface.engine.supervisor import free_port
 from volsurface.errors import SettingsError
+from volsurface.io.history.reader import History
 from volsurface.io.places import SERVICES_FILE, read_json, run_folder
 
 SERVICES = {"simulator", "feed", "engine", "historian"}
@@ -32,7 +33,9 @@ BACK_S = 30.0  # the promise is 5 s on a quiet machine; the test only proves tha
 class Server:
     """A page server in a child process, with its log in its data folder."""
 
-    def __init__(self, data: Path, *flags: str, plain: bool = False, log_name: str = "server.log") -> None:
+    def __init__(
+        self, data: Path, *flags: str, plain: bool = False, log_name: str = "server.log", **environment: str
+    ) -> None:
         self.data, self.port = data, free_port()
         ours = ["--data", str(data), *flags]
         if plain:  # no flag of ours but the folder, none of Panel's but the port
@@ -42,8 +45,8 @@ class Server:
             command = panel_command(ours, port=self.port, address="127.0.0.1")
         self.log = data / log_name
         with open(self.log, "w") as log:
-            environment = {**os.environ, "BOKEH_RESOURCES": "server"}
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            variables = {**os.environ, "BOKEH_RESOURCES": "server", **environment}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=variables)
 
     @property
     def run(self) -> Path:
@@ -240,6 +243,32 @@ async def test_no_orphan_is_left_when_the_server_is_killed(runtime: Path, tmp_pa
         assert not alive
     finally:
         started.end()
+
+
+@pytest.mark.slow
+async def test_a_first_start_shows_the_free_fit_and_publishes_nothing_until_it_is_certified(
+    runtime: Path, tmp_path: Path
+) -> None:
+    started = Server(tmp_path, "--rate", "100", XDG_CACHE_HOME=str(tmp_path / "cold"))
+    live = LiveClient(started.run)
+    following = asyncio.create_task(_follow(live))
+    try:
+        await started.until(lambda: live.previews, START_S, "a preview")
+        assert live.surfaces == {}
+        assert {p.surface.state for p in live.previews.values()} == {"uncertified"}
+        assert live.status["kernels"]["done"] < live.status["kernels"]["total"]
+        await started.until(lambda: {"BTC", "ETH"} <= live.surfaces.keys(), START_S, "surfaces")
+        assert {p.surface.certificate.ok for p in live.surfaces.values()} == {True}
+        await started.until(lambda: not live.previews, BACK_S, "the end of the previews")
+        await asyncio.sleep(6)  # a flush of the historian
+    finally:
+        following.cancel()
+        await live.close()
+        started.end()
+    with History(tmp_path / "history") as history:
+        states = history.sql("SELECT DISTINCT state FROM surfaces UNION SELECT DISTINCT state FROM smiles")["state"]
+    assert set(states) <= {"certified", "stale", "fallback"}
+    assert len(states)
 
 
 # What each flag of ours needs behind it to be taken; the market stays small.

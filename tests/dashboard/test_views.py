@@ -1,6 +1,7 @@
 """The views outside a page: what HoloViews must have named, what is sent when, ranges, words, and use in a notebook."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -224,3 +225,25 @@ async def test_a_figure_leaves_no_hook_in_the_pages_document(hub: SurfaceHub) ->
     with set_curdoc(document), patch_curdoc(document):
         SmileView(hub, Choices(underlying="BTC"))
     assert not document.session_destroyed_callbacks
+
+
+async def test_a_preview_is_shown_as_not_certified_yet(hub: SurfaceHub, client: ScriptedClient) -> None:
+    surfaces = dict(client.surfaces)
+    before = surfaces["BTC"]
+    surface = replace(before.surface, state="uncertified")
+    client.previews, client.surfaces = {"BTC": replace(before, surface=surface)}, {}
+    client.set_status(kernels={"done": 3, "total": 8, "name": "repair"})
+    assert hub.underlyings == ["BTC"]
+    assert hub.picture("BTC").publication is client.previews["BTC"]  # type: ignore[union-attr]
+    assert hub.not_certified_yet("BTC").startswith("not certified yet · compiling kernels 3/8 (repair)")
+    shown = {cell["id"]: cell for cell in cells(hub, Choices(underlying="BTC"), PageState(Counts()))}["arbitrage"]
+    assert (shown["value"], shown["note"], shown["tone"]) == ("not certified yet", "", "warn")
+    smile = SmileView(hub, Choices(underlying="BTC"))
+    smile.apply()
+    assert smile.top.renderers["fit"].glyph.line_dash == [6]
+    assert math.isnan(hub.age_s("BTC"))
+    client.surfaces = surfaces
+    assert hub.not_certified_yet("BTC") == ""
+    assert hub.picture("BTC").publication is before  # type: ignore[union-attr]
+    smile.apply()
+    assert smile.top.renderers["fit"].glyph.line_dash == []

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_chains import DAY_NS, NOW_NS, SMILES, changed, made_chain, svi
 
-from volsurface.engine.chain_fit import STAGES, fit_chain, fit_surface, refit_expiries
+from volsurface.engine.chain_fit import STAGES, fit_chain, fit_surface, free_fit, refit_expiries
+from volsurface.errors import ArbitrageError
 from volsurface.market import cleaning
 from volsurface.market.quote import FORWARD_INDEX
 from volsurface.settings import FitSettings
@@ -433,6 +434,24 @@ def test_fit_surface_takes_the_page_s_settings():
     assert len(fit_surface(chain).smiles) == 1
     assert fit_surface(chain, FitSettings(min_quotes=9)).smiles == ()
     assert fit_surface(chain, FitOptions(min_quotes=9)).smiles == ()
+
+
+def test_the_preview_is_the_free_fit_and_claims_nothing():
+    chain = made_chain(CROSSING)
+    few = np.flatnonzero(chain.expiry_ns == SMILES_NS[2])[8:]
+    chain = changed(chain, few, bid=np.nan, ask=np.nan)
+    fit = free_fit(chain)
+    assert fit.surface.state == "uncertified"
+    assert [(smile.expiry_ns, smile.state) for smile in fit.surface.smiles] == [
+        (t, "uncertified") for t in SMILES_NS[:2]
+    ]
+    assert not fit.surface.certificate.ok
+    assert {v.verdict for v in (*fit.surface.certificate.butterfly, *fit.surface.certificate.calendar)} == {"undecided"}
+    assert max(smile.rmse_bp for smile in fit.surface.smiles) < 2  # on its quotes, which cross
+    with pytest.raises(ArbitrageError):
+        verify(fit.surface)
+    assert Surface.from_dict(json.loads(json.dumps(fit.surface.to_dict(), allow_nan=False))) == fit.surface
+    assert free_fit(chain.take(slice(0, 0))).surface.smiles == ()
 
 
 def test_a_smile_knows_between_which_strikes_it_was_quoted():

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from volsurface.engine.chain_fit import free_fit
 from volsurface.engine.client import LiveClient, connect
 from volsurface.engine.slots import EVENT_RING, SlotTable
 from volsurface.errors import ServiceError, SettingsError
 from volsurface.io.places import ENGINE_SOCKET
+from volsurface.io.publication import Publication
 from volsurface.io.transport.unix import UnixServer
 from volsurface.io.transport.wire import CONTROL, decode_map, encode_map
+from volsurface.simulator.chain import simulated_chain
 
 
 async def ask(table: SlotTable, **cursor: int) -> dict:
@@ -40,6 +43,28 @@ async def test_a_request_waits_for_the_next_change() -> None:
 
 async def test_nothing_new_is_an_empty_reply() -> None:
     assert (await ask(SlotTable(epoch=7), epoch=7))["slots"] == {}
+
+
+async def test_a_preview_is_no_surface_and_goes_with_the_first_one(tmp_path: Path) -> None:
+    table = SlotTable(epoch=7)
+    fit = free_fit(simulated_chain("BTC", seed=1))
+    preview = Publication("BTC", 0, 1, 2, 3, 4, 0, 5.0, 1, fit.surface, fit.quotes)
+
+    async def handle(kind: int, body: bytes) -> bytes:
+        return await table.reply(body)
+
+    server = UnixServer(tmp_path / ENGINE_SOCKET, handle)
+    await server.start()
+    client = LiveClient(tmp_path)
+    table.set("preview.BTC", preview.encode())
+    await client.poll()
+    assert client.surfaces == {}
+    assert client.previews["BTC"].surface == fit.surface
+    table.set("preview.BTC", b"")
+    await client.poll()
+    assert (client.surfaces, client.previews) == ({}, {})
+    await client.close()
+    await server.close()
 
 
 async def test_events_are_numbered_and_losses_told() -> None:

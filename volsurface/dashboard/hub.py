@@ -28,6 +28,7 @@ class Client(Protocol):
     """What the hub reads from; `engine.client.LiveClient`, or a script in tests."""
 
     surfaces: dict[str, Publication]
+    previews: dict[str, Publication]
     status: dict[str, Any]
     settings: dict[str, dict[str, Any]]
     settings_version: int
@@ -102,7 +103,8 @@ class SurfaceHub:
     def underlyings(self) -> list[str]:
         """Coins in the order of the settings, then others by name."""
         wanted = self.client.settings.get("market", {}).get("underlyings", [])
-        return sorted(self.client.surfaces, key=lambda u: (wanted.index(u) if u in wanted else len(wanted), u))
+        found = self.client.surfaces.keys() | self.client.previews.keys()
+        return sorted(found, key=lambda u: (wanted.index(u) if u in wanted else len(wanted), u))
 
     @property
     def status(self) -> dict[str, Any]:
@@ -122,8 +124,8 @@ class SurfaceHub:
         return self.client.settings.get(section, {}).get(name, default)
 
     def picture(self, underlying: str) -> Picture | None:
-        """Return the newest picture of an underlying; None when there is no smile yet."""
-        publication = self.client.surfaces.get(underlying)
+        """Return the newest picture of an underlying, of its preview before there is a surface; None without a smile."""
+        publication = self.client.surfaces.get(underlying) or self.client.previews.get(underlying)
         if publication is None or not publication.surface.smiles:
             return None
         picture = self._pictures.get(underlying)
@@ -156,6 +158,12 @@ class SurfaceHub:
         ages = [v["age_s"] for v in self.status.get("venues", []) if v["state"] == "live" and v["age_s"] is not None]
         follows = self.connected and any(venue_age <= limit for venue_age in ages)
         return None if follows and publication.surface.state != "stale" else age
+
+    def not_certified_yet(self, underlying: str) -> str:
+        """Return in words that what is shown is a preview, and what it waits for; empty when it is a surface, or nothing."""
+        if underlying in self.client.surfaces or underlying not in self.client.previews:
+            return ""
+        return f"not certified yet · {self.waiting_for()}"
 
     def waiting_for(self) -> str:
         """Return what a page without a surface waits for, in words."""

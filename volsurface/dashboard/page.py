@@ -31,7 +31,7 @@ KEYS = "1234567890-="  # the n-th expiry, nearest first
 SLOW_TAB_S = 1.0  # tables need not move faster than one reads
 TICK_S = 0.2  # ages on the strip move this often when nothing else does
 SIDEBAR_FROM_PX = 1400  # narrower windows start with the sidebar closed: the pictures need the room
-MARKS = {"failed": "✕", "stale": "◐", "fallback": "◆"}
+MARKS = {"failed": "✕", "stale": "◐", "fallback": "◆", "uncertified": "◌"}
 GRID = """
 :host { display: grid !important; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 8px;
   grid-template-rows: minmax(0, 1.5fr) minmax(0, 1fr); min-height: 0; }
@@ -306,8 +306,9 @@ class DashboardPage:
     def _draw_states(self, picture: Picture | None) -> None:
         stale = self.hub.stale_s(self.choices.underlying)
         words = "" if stale is None else f"stale {formatting.duration(stale)}"
-        for view in self._views.get("Live", ()):
-            view.card.stale(words)
+        preview = self.hub.not_certified_yet(self.choices.underlying)
+        for view in (*self._views.get("Live", ()), *self._views.get("Fit & arbitrage", ())):
+            view.card.stale(words or preview)
         if bool(words) != bool(self._stale_words) and picture is not None:
             name = self.choices.underlying
             self.script.announcement = f"{name} surface is {words}" if words else f"{name} surface is up to date"

@@ -15,6 +15,7 @@ from volsurface.dashboard.frame_loop import Counts
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.picture import Picture
 from volsurface.surface.metrics import TenorMetrics
+from volsurface.surface.surface import Surface
 
 TENOR_DAYS = 30
 INSIDE_OK = 0.9  # an expiry counts as well fitted when this share of its quotes encloses the fit
@@ -145,15 +146,27 @@ def _fit(picture: Picture) -> list[dict[str, Any]]:
         f"{butterfly} butterfly and {calendar} calendar violations" + (f", {undecided} undecided" if undecided else "")
         + "; click goes to the next expiry concerned"
     )  # fmt: skip
-    if surface.state_reason:
+    if surface.state == "uncertified":
+        words = "not certified yet"
+        title = (
+            "The free fit of each expiry, while the numerical kernels are compiled, once per machine; never published"
+        )
+    elif surface.state_reason:
         title += f". {surface.state}: {surface.state_reason}"
     return [
         _cell("fit", "fit RMSE", f"{formatting.basis_points(rmse)} bp", 3, f"{well}/{len(smiles)} inside",
               title=f"Distance of the fit to the mids; {well} of {len(smiles)} expiries have at least "
                     f"{100 * INSIDE_OK:.0f} % of their quotes around the fit"),
-        _cell("arbitrage", "arbitrage", words, 2, f"{butterfly} butterfly, {calendar} calendar", title=title,
-              tone="bad" if not certificate.ok else "good" if surface.state == "certified" else "warn", click=True),
+        _cell("arbitrage", "arbitrage", words, 2,
+              "" if surface.state == "uncertified" else f"{butterfly} butterfly, {calendar} calendar", title=title,
+              tone=_tone(surface), click=True),
     ]  # fmt: skip
+
+
+def _tone(surface: Surface) -> str:
+    if surface.state == "uncertified" or (surface.certificate.ok and surface.state != "certified"):
+        return "warn"
+    return "good" if surface.certificate.ok else "bad"
 
 
 def _venues(hub: SurfaceHub) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A chain in, its certified surface and its quotes as vols out: clean, imply, calibrate, certify. Pure."""
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from volsurface.market.year_fraction import NS_PER_DAY, NS_PER_YEAR, years_to_ex
 from volsurface.pricing.implied_vol import implied_vols
 from volsurface.pricing.status import BELOW_INTRINSIC
 from volsurface.settings import FitSettings
-from volsurface.surface.certificate import certify
+from volsurface.surface.certificate import UNDECIDED, Certificate, Verdict, certify
 from volsurface.surface.options import FitOptions
 from volsurface.surface.quoted import REASON_CODE, QuotedVols
 from volsurface.surface.smile import Smile
@@ -109,6 +110,21 @@ def refit_expiries(
     _evaluate(prepared.quotes, prepared.place, prepared.forwards, fresh)
     surface = Surface(chain.underlying, chain.time_ns, tuple(smiles), certificate, "certified")
     return ChainFit(surface, previous.quotes.replaced(prepared.quotes), {})
+
+
+def free_fit(chain: Chain, options: FitOptions | None = None) -> ChainFit:
+    """Fit every expiry on its own and prove nothing: what a page shows as not certified until the repair is compiled.
+
+    Every state is "uncertified" and every verdict "undecided". Expiries with few strikes have no smile.
+    """
+    prepared = _prepare(chain, {}, options or FitOptions(), _Laps(None))
+    smiles = ExpiryFits(prepared, {}, chain.time_ns, options or FitOptions()).free()
+    _evaluate(prepared.quotes, prepared.place, prepared.forwards, {smile.expiry_ns: smile for smile in smiles})
+    unknown = Verdict(UNDECIDED, None, -math.inf, False, None)
+    certificate = Certificate(False, (unknown,) * len(smiles), (unknown,) * max(len(smiles) - 1, 0))
+    reason = "each expiry was fitted on its own, and nothing is proved"
+    surface = Surface(chain.underlying, chain.time_ns, tuple(smiles), certificate, "uncertified", reason)
+    return ChainFit(surface, prepared.quotes, {})
 
 
 def _prepare(chain: Chain, before: dict[int, Smile], options: FitOptions, laps: "_Laps") -> Quoted:

@@ -13,7 +13,8 @@ from volsurface.io.transport.wire import CONTROL, SLOTS, decode_map, encode_map
 class LiveClient:
     """Keeps the engine's newest state; `poll` brings what is new.
 
-    surfaces: newest publication by underlying. status: the engine's status (see docs/architecture.md).
+    surfaces: newest publication by underlying. previews: while the kernels of a first start are compiled, the free fit of
+    underlyings without a surface, not certified: for a page to say so, and no surface to anyone else. status: the engine's status (see docs/architecture.md).
     settings: {section: {name: value}} in force, with `settings_version`. events: those of the last poll that brought any.
     connected: whether the last poll was answered; `error` says why not.
     """
@@ -24,6 +25,7 @@ class LiveClient:
         self._control = UnixChannel(self.run_folder / ENGINE_SOCKET)  # a change must not wait behind a held poll
         self._request = {"epoch": 0, "cursor": 0, "event_cursor": 0}
         self.surfaces: dict[str, Publication] = {}
+        self.previews: dict[str, Publication] = {}
         self.status: dict[str, Any] = {}
         self.settings: dict[str, dict[str, Any]] = {}
         self.settings_version = 0
@@ -44,11 +46,15 @@ class LiveClient:
             return False
         self.connected, self.error = True, ""
         if reply["epoch"] != self._request["epoch"]:
-            self.surfaces = {}
+            self.surfaces, self.previews = {}, {}
         self._request = {name: reply[name] for name in ("epoch", "cursor", "event_cursor")}
         for name, body in reply["slots"].items():
             if name.startswith("surface."):
                 self.surfaces[name.removeprefix("surface.")] = Publication.decode(body)
+            elif name.startswith("preview."):
+                self.previews.pop(name.removeprefix("preview."), None)
+                if body:  # empty: there is a surface now
+                    self.previews[name.removeprefix("preview.")] = Publication.decode(body)
             elif name == "status":
                 self.status = decode_map(body)
             elif name == "settings":

@@ -18,7 +18,7 @@ from volsurface.engine.materiality import Thresholds
 from volsurface.engine.service import run_service
 from volsurface.engine.slots import SlotTable
 from volsurface.engine.step import Ledger, StepResult, UnderlyingState
-from volsurface.engine.warm import compile_kernels
+from volsurface.engine.warm import FREE_FIT, compile_kernels
 from volsurface.errors import SettingsError, TransportError, unknown_name
 from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, HISTORIAN_FILE, read_json, write_json
 from volsurface.io.publication import Publication
@@ -27,11 +27,13 @@ from volsurface.io.transport.unix import UnixChannel, UnixServer
 from volsurface.io.transport.wire import CONTROL, SLOTS, decode_map, encode_map
 from volsurface.market.quote import EVENT_KINDS, SEVERITIES, VENUE_STATES
 from volsurface.settings import Settings, setting_names
+from volsurface.surface.options import FitOptions
 
 log = logging.getLogger(__name__)
 
 NICE = 5  # below the feed, above the historian: a heartbeat never waits for a fit
 STATUS_EVERY_S = 0.5
+PREVIEW_EVERY_S = 1.0  # the compiler holds the interpreter most of the time
 RETRY_S = 0.2  # pause after a pull that failed
 SETTINGS_FILE = "engine-settings.json"
 AT_START = {"market": set(setting_names("market")) - {"venues"}, "history": set(setting_names("history"))}
@@ -129,7 +131,10 @@ class Engine:
             await self._puller.close()
 
     async def _compile(self, stop: asyncio.Event) -> None:
-        """Compile the kernels beside the loop, so that pages hear how far it is; a stop does not wait for the compiler."""
+        """Compile the kernels beside the loop, so that pages hear how far it is; a stop does not wait for the compiler.
+
+        As soon as the free fit can be made, pages get it as a preview.
+        """
         loop, done = asyncio.get_running_loop(), asyncio.Event()
         failures: list[Exception] = []
 
@@ -148,14 +153,35 @@ class Engine:
         # A daemon thread: the interpreter would wait for one of an executor.
         threading.Thread(target=work, name="compile", daemon=True).start()
         waits = [asyncio.create_task(event.wait()) for event in (done, stop)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        while not (done.is_set() or stop.is_set()):
+            await asyncio.wait(waits, timeout=PREVIEW_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+            if self._kernels is not None and len(FREE_FIT) <= self._kernels["done"] < self._kernels["total"]:
+                await self._preview()
         for wait in waits:
             wait.cancel()
+        await self._puller.close()
+        self._puller = FeedPuller(UnixChannel(self._run_folder / FEED_SOCKET))  # the first step begins from a snapshot
         if failures:
             raise failures[0]
         if done.is_set():
             self._kernels = None
             log.info("kernels ready in %.1f s", time.perf_counter() - start)
+
+    async def _preview(self) -> None:
+        """Offer the free fit of each underlying in a slot of its own, which is no surface to anyone but a page."""
+        try:
+            self._take(await self._puller.pull())
+        except TransportError as error:
+            self._feed_error = str(error)
+            return
+        self._feed_error = ""
+        now_ns = self._market_time_ns
+        for name, state in self._states.items():
+            fit = state.preview(self._puller.rows, now_ns, self._fit_options()) if self._puller.rows.size else None
+            if fit is not None:
+                newest_ns = int(fit.quotes.quote_time_ns.max())
+                preview = self._publication(name, StepResult(fit, 0, newest_ns, newest_ns), now_ns)
+                self.slots.set(f"preview.{name}", preview.encode())
 
     async def _drain_loop(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -172,7 +198,6 @@ class Engine:
                 if self._feed_error:
                     log.info("feed connected")
                 self._feed_error = ""
-                self._market_time_ns, self._market_seen_ns = batch.feed_time_ns, self._clock.now_ns()
                 self._take(batch)
             self._step(batch)
             pause = self.settings.thresholds.step_ms / 1e3 - (time.perf_counter() - started)
@@ -182,7 +207,8 @@ class Engine:
                 continue
 
     def _take(self, batch: Batch) -> None:
-        """Bring the listing up to date and pass the feed's events on."""
+        """Bring the market's time and the listing up to date and pass the feed's events on."""
+        self._market_time_ns, self._market_seen_ns = batch.feed_time_ns, self._clock.now_ns()
         if batch.snapshot:
             self._listed = 0
             for state in self._states.values():
@@ -216,7 +242,7 @@ class Engine:
             stale_ns=int(thresholds.stale_s * 1e9),
         )
         changed = batch.changed if batch is not None else np.empty(0, np.int64)
-        options = replace(self.settings.fit.options(), excluded_venues=self._excluded_venues())
+        options = self._fit_options()
         now_ns = self._market_now_ns()
         started = time.perf_counter()
         for name, state in self._states.items():
@@ -230,6 +256,9 @@ class Engine:
         self._steps += 1
         self._step_ms += 0.1 * ((time.perf_counter() - started) * 1e3 - self._step_ms)
 
+    def _fit_options(self) -> FitOptions:
+        return replace(self.settings.fit.options(), excluded_venues=self._excluded_venues())
+
     def _excluded_venues(self) -> tuple[str, ...]:
         """Venues that are connected but not wanted in the fit, as the page's switches say."""
         names = (record["name"].decode() for record in self._puller.venues)
@@ -240,15 +269,13 @@ class Engine:
         silent_ns = self._clock.now_ns() - self._market_seen_ns
         return self._market_time_ns + (silent_ns if self._feed_error and silent_ns > 0 else 0)
 
-    def _publish(self, underlying: str, result: StepResult, now_ns: int) -> None:
+    def _publication(self, underlying: str, result: StepResult, now_ns: int) -> Publication:
         assert result.fit is not None
-        self._surface_ids[underlying] += 1
-        published_ns = self._clock.now_ns()
-        publication = Publication(
+        return Publication(
             underlying=underlying,
             surface_id=self._surface_ids[underlying],
             market_time_ns=now_ns,
-            published_ns=published_ns,
+            published_ns=self._clock.now_ns(),
             newest_quote_ns=result.newest_quote_ns,
             oldest_tick_ns=result.oldest_tick_ns,
             changed=result.changed,
@@ -257,14 +284,20 @@ class Engine:
             surface=result.fit.surface,
             quotes=result.fit.quotes,
         )
+
+    def _publish(self, underlying: str, result: StepResult, now_ns: int) -> None:
+        self._surface_ids[underlying] += 1
+        publication = self._publication(underlying, result, now_ns)
         self.slots.set(f"surface.{underlying}", publication.encode())
+        if self.slots.newest(f"preview.{underlying}"):
+            self.slots.set(f"preview.{underlying}", b"")
         self.slots.event(
             "published", now_ns, "", underlying=underlying, surface_id=publication.surface_id,
-            digest=result.fit.surface.digest,
+            digest=publication.surface.digest,
         )  # fmt: skip
         self._published += 1
         if result.ticks_ns.size:
-            ages_ms = (published_ns - result.ticks_ns) / 1e6
+            ages_ms = (publication.published_ns - result.ticks_ns) / 1e6
             self._latencies.append((float(np.median(ages_ms)), float(ages_ms.max())))
 
     def _spot(self, underlying: str) -> float:

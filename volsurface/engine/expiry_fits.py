@@ -71,6 +71,17 @@ class ExpiryFits:
             found = self._solve(_picked(points, ~points.borrowed), old)
         return found
 
+    def free(self) -> list[Smile]:
+        """Return the free fit of every expiry with enough quotes, uncertified."""
+        points = self._points(np.ones(self._years.size, bool))
+        points = _picked(points, ~points.borrowed)
+        calibrated = calibrate(points.slices, self._options)
+        good = np.isfinite(calibrated.parameters).all(axis=1)
+        used, points = calibrated.used[good[points.slot]], _picked(points, good)
+        self._quotes.reason[points.rows[~used]] = _OUTLIER
+        methods = ["free"] * points.which.size
+        return self._smiles(points, used, calibrated.parameters[good], methods, "uncertified") if methods else []
+
     def fallback(self) -> list[Smile]:
         """Return eSSVI smiles of every expiry with enough quotes; empty when there is none or a number is not finite."""
         points = self._points(np.ones(self._years.size, bool))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from volsurface.engine.chain_fit import ChainFit, fit_chain, refit_expiries
+from volsurface.engine.chain_fit import ChainFit, fit_chain, free_fit, refit_expiries
 from volsurface.engine.materiality import Thresholds, displayed_change, displayed_vols, moved
 from volsurface.market.chain import Chain
 from volsurface.market.instrument import COIN, Instrument
@@ -168,6 +168,13 @@ class UnderlyingState:
         unit = np.where(self._inverse[places], forward, 1.0 / self._unit[places])
         for side, name in enumerate(("bid", "ask")):
             self._vols[places, side] = implied_vols(rows[name] * unit, forward, strike, years, right).vol
+
+    def preview(self, rows: np.ndarray, now_ns: int, options: FitOptions) -> ChainFit | None:
+        """Return the free fit of the feed's rows, for a page to show as not certified; None without a smile. Never published."""
+        if not self.iids.size:
+            return None
+        fit = free_fit(self.chain(rows[self.iids], self._expiry_ns > now_ns, now_ns), options)
+        return fit if fit.surface.smiles else None
 
     def chain(self, mine: np.ndarray, keep: np.ndarray, now_ns: int) -> Chain:
         """Return the instruments in mask `keep` as a chain; `mine` holds this underlying's rows in listing order."""

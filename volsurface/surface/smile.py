@@ -11,7 +11,7 @@ from volsurface.surface.mixture import Term
 from volsurface.surface.svi import Derivatives, Numbers
 
 # What a smile or a surface may be; the same words everywhere.
-# "uncertified" is in old records only; such a surface is no longer published.
+# "uncertified" is the preview of a first start, the free fit: shown as such, never published.
 STATES = ("certified", "uncertified", "stale", "fallback", "failed")
 SVI, MIXTURE = "svi", "mixture"
 PARAMETER_NAMES = {

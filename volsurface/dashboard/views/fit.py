@@ -29,7 +29,7 @@ HEADS: list[str | tuple[str, str]] = [
     "forward",
     ("source", "Where the forward comes from"),
 ]
-TONES = {"certified": "good", "uncertified": "bad", "stale": "warn", "fallback": "warn", "failed": "bad"}
+TONES = {"certified": "good", "uncertified": "warn", "stale": "warn", "fallback": "warn", "failed": "bad"}
 
 
 class FitView(Viewer):
@@ -53,6 +53,8 @@ class FitView(Viewer):
         certificate = picture.surface.certificate
         verdict = "certified: no butterfly, no calendar arbitrage at any strike"
         words = verdict if certificate.ok else f"not certified: {certificate.violations} verdicts are not ok"
+        if picture.surface.state == "uncertified":
+            words = "not certified yet"
         self.card.title(f"FIT · {picture.publication.underlying}", words)
         self.card.alarm("; ".join(text for text in (picture.surface.state_reason, violations(picture)) if text))
         tables.put(self._table, fit_table(picture))
@@ -104,7 +106,7 @@ def _named(picture: Picture, row: int) -> list[str]:
 
 
 def _margin(verdict: Verdict | None) -> tables.Cell:
-    if verdict is None:
+    if verdict is None or verdict.verdict == "undecided":
         return formatting.MISSING
     text = f"{verdict.margin:.4f}".replace("-", "−")
     return (text, {"ok": "good", "violated": "bad"}.get(verdict.verdict, "warn"))

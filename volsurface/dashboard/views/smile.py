@@ -141,6 +141,7 @@ class SmileView(Viewer):
         self.top.replace("quotes", columns.quotes)
         self.top.replace("rejected", columns.rejected)
         self.top.replace("fit", columns.fit)
+        self.top.glyph("fit", line_dash="dashed" if picture.surface.state == "uncertified" else "solid")
         self._shade(columns.violations)
         self._follow_residuals(np.asarray(columns.quotes["residual"]))
         self._title(picture, row)
