@@ -44,5 +44,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def _print(terminalreporter: Any, venues: list[str], rows: list[tuple[str, list[int]]]) -> None:
     terminalreporter.write_line(f"{'':20}" + "".join(f"{venue:>12}" for venue in venues))
     for name, counts in rows:
-        # A fault that a venue cannot have was never committed there.
-        terminalreporter.write_line(f"{name:20}" + "".join(f"{count or '-':>12}" for count in counts))
+        terminalreporter.write_line(f"{name:20}" + "".join(f"{count:>12}" for count in counts))

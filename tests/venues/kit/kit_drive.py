@@ -5,7 +5,7 @@ requests are answered at the next step.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -76,6 +76,7 @@ class Wire:
     def __init__(self, codec: Codec, host: VenueHost, path: str) -> None:
         self.codec, self._host, self._path = codec, host, path + getattr(codec, "path", "")
         self.link: Link | None = None
+        self.tap: Callable[[bytes], object] | None = None  # sees what the codec is about to receive
         self._dial_ns = 0
         self._requests: list[Any] = []
 
@@ -94,7 +95,10 @@ class Wire:
         requests, self._requests = self._requests, []
         for request in requests:
             target = request.url.removeprefix(REST_URL)
-            codec.answered(request.tag, *self._host.rest(target, now_ns), now_ns)
+            status, body = self._host.rest(target, now_ns)
+            if self.tap is not None:
+                self.tap(body)
+            codec.answered(request.tag, status, body, now_ns)
         self.deliver(now_ns)
         due_ns = codec.deadline_ns()
         if due_ns is not None and due_ns <= now_ns:
@@ -111,6 +115,8 @@ class Wire:
         link = self.link
         if link is not None:
             for frame in link.frames_due(now_ns):
+                if self.tap is not None:
+                    self.tap(frame)
                 self.codec.receive(frame, now_ns)
             self._exchange(now_ns)
 
@@ -133,17 +139,20 @@ class Wire:
 class Drive:
     """A simulated venue, few options, and as many codecs as its limits require, stepped together."""
 
-    def __init__(self, venue: str, seed: int, start_ns: int, *, rate: float = 30.0, strikes: int = 2) -> None:
+    def __init__(
+        self, venue: str, seed: int, start_ns: int, *, rate: float = 30.0, strikes: int = 2, sink: Any = None,
+        channels: Sequence[str] = CHANNELS,
+    ) -> None:  # fmt: skip
         made = simulated_venue(venue, ("BTC",), seed, start_ns, most_expiries=2, most_strikes=strikes)
         self.host = VenueHost(made, rate=rate, refresh_ns=3 * STEP_NS, ticker_share=TICKER_SHARE)
         self.market = made.market
-        self.sink = KitSink()
+        self.sink = sink or KitSink()
         self.now_ns = start_ns
         self.venue = venue
-        count = importlib.import_module(f"volsurface.venues.{venue}").connections(len(self.market.options), CHANNELS)
+        count = importlib.import_module(f"volsurface.venues.{venue}").connections(len(self.market.options), channels)
         path = urlsplit(default_url(venue)).path
         self.wires = [
-            Wire(make_codec(venue, ["BTC"], CHANNELS, self.sink, REST_URL, (i, count)), self.host, path)
+            Wire(make_codec(venue, ["BTC"], channels, self.sink, REST_URL, (i, count)), self.host, path)
             for i in range(count)
         ]
 
