@@ -22,7 +22,8 @@ from binance_script import (
 )
 
 from volsurface.errors import VenueError
-from volsurface.venues.binance import CUT_S, BinanceCodec, connections
+from volsurface.venues.binance import CUT_S, URL, BinanceCodec, connections
+from volsurface.venues.registry import shard_url
 from volsurface.venues.sharding import in_shard
 
 CALL, PUT, ETH = "BTC-260925-70000-C", "BTC-260925-60000-P", "ETH-260925-3000-C"
@@ -187,7 +188,9 @@ def test_what_does_not_fit_on_a_connection_is_said_with_both_numbers():
 def test_connections_share_the_streams():
     names = [f"BTC-260925-{50_000 + 100 * n}-C" for n in range(40)]
     scripts = [Script([option(n) for n in names], channels=["ticker", "quote"], shard=(i, 3)).open() for i in range(3)]
-    assert [script.codec.path for script in scripts] == ["/market/stream", "/public/stream", "/public/stream"]
+    paths = ["/market/stream", "/public/stream", "/public/stream"]
+    assert [shard_url("binance", "ws://x:1/", (i, 3)) for i in range(3)] == ["ws://x:1" + path for path in paths]
+    assert shard_url("binance", URL, (0, 1)) == URL + "/stream"
     assert subscribed(scripts[0]) == [
         "!optionSymbol",
         "!index@arr",
@@ -197,7 +200,7 @@ def test_connections_share_the_streams():
     assert scripts[0].codec.listed == 40
     for i in (1, 2):
         assert subscribed(scripts[i]) == [f"{n.lower()}@bookTicker" for n in names if in_shard(n, (i - 1, 2))]
-    assert Script([option(CALL)]).codec.path == "/stream"
+    assert sum(script.codec.listed for script in scripts) == 40
 
 
 @pytest.mark.parametrize(

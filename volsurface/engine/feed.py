@@ -23,7 +23,7 @@ from volsurface.io.transport.hold import Change
 from volsurface.io.transport.unix import UnixServer
 from volsurface.market.row_table import RowTable
 from volsurface.settings import MarketSettings, Settings
-from volsurface.venues.registry import connections_needed, default_url, make_codec
+from volsurface.venues.registry import connections_needed, default_url, make_codec, shard_url
 
 START_UP_S = 10.0  # listing and first snapshots are over: what lives now lives long
 COLLECT_EVERY_S = 300.0  # reference counting frees nearly everything; this is for the few cycles of closed connections
@@ -166,7 +166,7 @@ def _connections_of(
         on_state = partial(log.info, "%s %s", name)
         found.append(
             Connection(
-                url,
+                shard_url(venue, url, (i, n)),
                 codec,
                 clock,
                 name=name,

@@ -58,6 +58,11 @@ STREAM_MARK = b'{"stream":"'
 SUBSCRIBE, UNSUBSCRIBE, LIST = "SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS"
 
 
+def path(shard: tuple[int, int]) -> str:
+    """Return the path of the venue's address that serves what connection i of n carries."""
+    return part_of(shard).path
+
+
 def connections(n_instruments: int, channels: Sequence[str]) -> int:
     """Return how many connections carry the streams of so many options: one for marks, the others for the rest."""
     per_option = (BOOK in channels) + (QUOTE in channels)
@@ -80,8 +85,6 @@ class BinanceCodec:
     underlyings: coins, "BTC"; one without options is an event when the listing has come.
     channels: any of ticker and markprice (both are the marks of the whole chain), book, quote, trades.
     rest_url: where the listing and the snapshots are fetched. shard: (i, n), this is connection i of n.
-
-    path: what follows the venue's websocket address on this connection.
     """
 
     venue = VENUE
@@ -104,7 +107,7 @@ class BinanceCodec:
         if not self._coins:
             raise VenueError(f"{VENUE}: no underlying asked for")
         part = part_of(shard)
-        self.path = part.path
+        self._counts_listed = part.market  # it follows all options; no other connection shall count them again
         self._shard = shard
         words = checked_words(VENUE, channels)
         self._options = BinanceOptions(self._coins, words, part, self, sink, self._on_new_symbol)
@@ -328,7 +331,7 @@ class BinanceCodec:
                 f"{VENUE}: {self._overflow_told + MAX_STREAMS} streams wanted, {MAX_STREAMS} allowed on a connection",
                 value=self._overflow_told,
             )  # fmt: skip
-        self.listed = len(self._options.streams)
+        self.listed = len(self._options.streams) if self._counts_listed else 0
         self.subscribed = len(subscriptions.confirmed)
         expiry_ns = self._options.following.next_expiry_ns()
         if expiry_ns is not None:

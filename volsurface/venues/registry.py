@@ -22,6 +22,7 @@ class Venue:
 
     url, rest_url: the venue's own addresses. connections: how many its documented limits require for so many
     instruments and these channels. options_per_underlying: size of a typical listing, rounded up, for that.
+    path: what follows the websocket address on connection i of n, where the venue serves its streams under several.
     """
 
     codec: _CodecMaker
@@ -29,12 +30,18 @@ class Venue:
     rest_url: str
     connections: Callable[[int, Sequence[str]], int]
     options_per_underlying: int
+    path: Callable[[tuple[int, int]], str] = lambda shard: ""
 
 
 # Listing sizes: deribit lists 700 to 900 BTC options on 11 expiries (20 May 2026).
 _VENUES = {
     binance.VENUE: Venue(
-        binance.BinanceCodec, binance.URL, binance.REST_URL, binance.connections, binance.OPTIONS_PER_UNDERLYING
+        binance.BinanceCodec,
+        binance.URL,
+        binance.REST_URL,
+        binance.connections,
+        binance.OPTIONS_PER_UNDERLYING,
+        binance.path,
     ),
     bybit.VENUE: Venue(bybit.BybitCodec, bybit.URL, bybit.REST_URL, bybit.connections, bybit.OPTIONS_PER_UNDERLYING),
     deribit.VENUE: Venue(deribit.DeribitCodec, deribit.URL, deribit.REST_URL, deribit.connections, 1000),
@@ -65,6 +72,11 @@ def make_codec(
 def default_url(venue: str) -> str:
     """Return the venue's public websocket address; raises VenueError for an unknown venue."""
     return _entry(venue).url
+
+
+def shard_url(venue: str, url: str, shard: tuple[int, int]) -> str:
+    """Return where connection i of n (`shard`) goes at a websocket address; VenueError for an unknown venue."""
+    return url.rstrip("/") + path if (path := _entry(venue).path(shard)) else url
 
 
 def default_rest_url(venue: str) -> str:
