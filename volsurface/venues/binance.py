@@ -29,10 +29,10 @@ from volsurface.venues.binance_messages import (
 )
 from volsurface.venues.binance_names import VENUE
 from volsurface.venues.binance_requests import ALL_LEVELS, LEVELS, LISTING, Requests
-from volsurface.venues.binance_streams import EMPTY, NULL, OptionStream
+from volsurface.venues.binance_streams import OptionStream
 from volsurface.venues.channel_words import BOOK, QUOTE, TRADES, checked_words
 from volsurface.venues.codec import HttpRequest, Levels, Sink
-from volsurface.venues.normalised import NS_PER_S
+from volsurface.venues.normalised import EMPTY, NS_PER_S, NULL
 from volsurface.venues.pacing import Pace, Timers
 from volsurface.venues.reports import Reports
 from volsurface.venues.sharding import WHOLE, connections_for

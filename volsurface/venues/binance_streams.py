@@ -40,10 +40,18 @@ from volsurface.venues.binance_messages import (
 )
 from volsurface.venues.binance_requests import LEVELS
 from volsurface.venues.codec import Sink
-from volsurface.venues.normalised import INF, NAN, NS_PER_MS, SETTLEMENT_WINDOW_NS, LatestForward, quote_flags
+from volsurface.venues.normalised import (
+    EMPTY,
+    INF,
+    NAN,
+    NS_PER_MS,
+    NULL,
+    SETTLEMENT_WINDOW_NS,
+    LatestForward,
+    quote_flags,
+)
 
 INDEX_FLAG = forward_flag(FORWARD_INDEX)
-EMPTY, NULL = b':""', b":null"  # a text with nothing in it is no number
 
 
 class Session(Protocol):

@@ -5,6 +5,7 @@ from volsurface.venues.codec import Sink
 
 NAN, INF = float("nan"), float("inf")
 NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
+EMPTY, NULL = b':""', b":null"  # a text with nothing in it is no number
 SETTLEMENT_WINDOW_NS = 30 * 60 * NS_PER_S  # settlement prices average the index over the last half hour
 
 

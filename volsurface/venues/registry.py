@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from volsurface.errors import VenueError, unknown_name
-from volsurface.venues import binance, bybit, deribit, okx
+from volsurface.venues import binance, bybit, deribit, derive, okx
 from volsurface.venues.codec import Codec, Sink
 from volsurface.venues.sharding import WHOLE
 
@@ -44,6 +44,9 @@ _VENUES = {
         binance.path,
     ),
     bybit.VENUE: Venue(bybit.BybitCodec, bybit.URL, bybit.REST_URL, bybit.connections, bybit.OPTIONS_PER_UNDERLYING),
+    derive.VENUE: Venue(
+        derive.DeriveCodec, derive.URL, derive.REST_URL, derive.connections, derive.OPTIONS_PER_UNDERLYING
+    ),
     deribit.VENUE: Venue(deribit.DeribitCodec, deribit.URL, deribit.REST_URL, deribit.connections, 1000),
     okx.VENUE: Venue(okx.OkxCodec, okx.URL, okx.REST_URL, okx.connections, okx.OPTIONS_PER_UNDERLYING),
 }
