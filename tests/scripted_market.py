@@ -85,6 +85,7 @@ def publication(
         venues=("deribit",), expiry_ns=expiry, strike=strike, k=k, right=right.astype("i1"), bid_vol=mid - half,
         ask_vol=mid + half, mid_vol=mid, fit_vol=fit, bid=mid, ask=mid, bid_size=np.ones(n), ask_size=np.ones(n),
         reason=reason, venue=np.zeros(n, "<i2"), iid=np.arange(n, dtype="<i4"), quote_time_ns=np.full(n, now_ns - 10**8),
+        emphasis=np.ones(n, "f4"),
     )  # fmt: skip
     butterfly = tuple(
         Verdict("violated", -0.3, -0.012, True, (-0.34, -0.26)) if row == violated else OK for row in range(len(days))

@@ -9,7 +9,9 @@ import numpy as np
 from volsurface.engine.expiry_fits import ExpiryFits, Quoted
 from volsurface.market import cleaning
 from volsurface.market.chain import Chain
-from volsurface.market.forward import Forwards, expiry_forwards
+from volsurface.market.composite import Composite, composite
+from volsurface.market.forward import Forwards
+from volsurface.market.venue_weights import weigh
 from volsurface.market.year_fraction import NS_PER_DAY, NS_PER_YEAR, years_to_expiry
 from volsurface.pricing.implied_vol import implied_vols
 from volsurface.pricing.status import BELOW_INTRINSIC
@@ -130,10 +132,12 @@ def free_fit(chain: Chain, options: FitOptions | None = None) -> ChainFit:
 def _prepare(chain: Chain, before: dict[int, Smile], options: FitOptions, laps: "_Laps") -> Quoted:
     """The quotes of a chain as vols, by expiry, then strike, each with what cleaning says of it."""
     chain = chain.take(np.lexsort((chain.right, chain.strike, chain.expiry_ns)))
-    forwards, place = expiry_forwards(chain, {expiry: smile.forward for expiry, smile in before.items()})
+    left_out = {*options.excluded_venues, *options.silent_venues}
+    together = composite(chain, {expiry: smile.forward for expiry, smile in before.items()}, left_out)
+    forwards, place = together.forwards, together.place
     years_of = years_to_expiry(forwards.expiry_ns, chain.time_ns)
     years = years_of[place]
-    k = np.log(chain.strike / forwards.forward[place])
+    k = np.log(chain.strike / together.quote_forward)
     code = cleaning.screen_prices(
         chain,
         k,
@@ -142,17 +146,32 @@ def _prepare(chain: Chain, before: dict[int, Smile], options: FitOptions, laps: 
         min_years=options.min_days * NS_PER_DAY / NS_PER_YEAR,
         stale_after_s=options.stale_after_s,
         excluded_venues=options.excluded_venues,
+        silent_venues=options.silent_venues,
     )
     laps.end("clean")
 
-    quotes = _quoted(chain, k, code)
-    below = _imply(quotes, chain.inverse, code, years, forwards.forward[place])
+    quotes = _quoted(chain, together, k, code)
+    below = _imply(quotes, chain.inverse, code, years, together.quote_forward)
     laps.end("implied_vol")
 
     code = cleaning.screen_vols(code, quotes.bid_vol, quotes.ask_vol, below, place, max_spread=options.max_spread)
+    if len(together.venues) > 1:
+        code = _weighed(code, quotes, place, forwards.expiry_ns.size, options)
     quotes.reason[:] = _REASON_OF[code]
     laps.end("clean")
     return Quoted(quotes, place, forwards, years_of)
+
+
+def _weighed(
+    code: np.ndarray, quotes: QuotedVols, place: np.ndarray, n_expiries: int, options: FitOptions
+) -> np.ndarray:
+    """The codes with those of untrusted venues added; fills the emphasis of the others."""
+    weights = weigh(
+        code, quotes.venue, place, quotes.strike, quotes.bid_vol, quotes.ask_vol, quotes.mid_vol, quotes.bid_size,
+        quotes.ask_size, quotes.quote_time_ns, len(quotes.venues), n_expiries, stale_after_s=options.stale_after_s,
+    )  # fmt: skip
+    quotes.emphasis[:] = weights.emphasis
+    return weights.code
 
 
 def _widening(
@@ -226,13 +245,11 @@ class _Laps:
             self._last = now
 
 
-def _quoted(chain: Chain, k: np.ndarray, code: np.ndarray) -> QuotedVols:
+def _quoted(chain: Chain, together: Composite, k: np.ndarray, code: np.ndarray) -> QuotedVols:
     """The chain's rows without vols yet; the arrays are filled in place before anybody else sees them."""
-    venues = tuple(dict.fromkeys(chain.venue.tolist()))
-    number = {venue: i for i, venue in enumerate(venues)}
     nan = np.full((4, len(chain)), np.nan)
     return QuotedVols(
-        venues,
+        together.venues,
         expiry_ns=chain.expiry_ns,
         strike=chain.strike,
         k=k,
@@ -246,11 +263,10 @@ def _quoted(chain: Chain, k: np.ndarray, code: np.ndarray) -> QuotedVols:
         bid_size=chain.bid_size,
         ask_size=chain.ask_size,
         reason=_REASON_OF[code],
-        venue=np.array([number[venue] for venue in chain.venue.tolist()], np.int16)
-        if len(venues) > 1
-        else np.zeros(len(chain), np.int16),
+        venue=together.number,
         iid=chain.iid,
         quote_time_ns=chain.quote_time_ns,
+        emphasis=np.ones(len(chain), np.float32),
     )
 
 

@@ -139,6 +139,8 @@ class ExpiryFits:
             years,
             self._options,
         )
+        if len(quotes.venues) > 1:
+            of = of._replace(weight=of.weight * quotes.emphasis[rows])
         return _Points(which, rows, slot, of, borrowed[which])
 
     def _solve(self, points: _Points, kept: dict[int, Smile]) -> list[Smile] | None:

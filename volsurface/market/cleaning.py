@@ -26,11 +26,14 @@ REASONS = (
     "no_vol",
     "wide",
     "venue_excluded",
+    "venue_stale",
+    "venue_locked",
+    "off_market",
 )
 (
     USED, BAD_TIME, NO_FORWARD, IN_THE_MONEY, NO_BID, NO_ASK, CROSSED, STALE, ONE_TICK, BELOW_INTRINSIC, NO_VOL, WIDE,
-    VENUE_EXCLUDED,
-) = range(13)  # fmt: skip
+    VENUE_EXCLUDED, VENUE_STALE, VENUE_LOCKED, OFF_MARKET,
+) = range(16)  # fmt: skip
 # A spread this many times the median of its expiry, and wider than the floor below, says nothing about the vol.
 WIDE_AGAINST_MEDIAN = 25.0
 WIDE_FLOOR = 0.1
@@ -47,12 +50,13 @@ def screen_prices(
     min_years: float,
     stale_after_s: float,
     excluded_venues: Collection[str] = (),
+    silent_venues: Collection[str] = (),
 ) -> np.ndarray:
     """Return for each quote the first reason, known without its vol, to leave it out; USED where there is none.
 
     k: ln(strike / forward), NaN without a forward. years: to expiry. place: which expiry, 0 ... n - 1. An expiry nearer
     than `min_years` is `bad_time` as a whole. Calls are used for k >= 0, puts below: the others are `in_the_money`.
-    excluded_venues: their quotes are shown, but are no points of the fit.
+    excluded_venues, silent_venues: their quotes are shown, but are no points of the fit.
     """
     bid, ask = chain.bid, chain.ask
     has_bid, has_ask = bid > 0.0, ask > 0.0
@@ -61,6 +65,7 @@ def screen_prices(
         (BAD_TIME, ~(years >= max(min_years, 0.0)) | (years <= 0.0)),
         (NO_FORWARD, np.isnan(k)),
         (VENUE_EXCLUDED, _is_one_of(chain.venue, excluded_venues)),
+        (VENUE_STALE, _is_one_of(chain.venue, silent_venues)),
         (IN_THE_MONEY, np.where(k >= 0.0, chain.right < 0, chain.right > 0)),
         (NO_BID, ~has_bid),
         (NO_ASK, ~has_ask),

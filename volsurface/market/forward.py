@@ -29,6 +29,14 @@ class Forwards:
     forward: np.ndarray
     source: np.ndarray
 
+    def with_known(self, known: Mapping[int, float]) -> "Forwards":
+        """Return the same with a forward of `known` (by expiry_ns), marked stale, wherever there is none."""
+        forward, source = self.forward.copy(), self.source.copy()
+        for i in np.flatnonzero(source == NONE):
+            if int(self.expiry_ns[i]) in known:
+                forward[i], source[i] = known[int(self.expiry_ns[i])], STALE
+        return Forwards(self.expiry_ns, forward, source)
+
     def source_name(self, place: int) -> str:
         """Return the source of the expiry at `place` in words."""
         return SOURCES[self.source[place]]
@@ -54,9 +62,7 @@ def expiry_forwards(chain: Chain, known: Mapping[int, float] | None = None) -> t
         parity = parity_forward(chain.take(place == i))
         if np.isfinite(parity):
             forward[i], source[i] = parity, PARITY
-        elif known and int(expiry_ns[i]) in known:
-            forward[i], source[i] = known[int(expiry_ns[i])], STALE
-    return Forwards(expiry_ns, forward, source), place
+    return Forwards(expiry_ns, forward, source).with_known(known or {}), place
 
 
 def parity_forward(chain: Chain) -> float:

@@ -18,6 +18,7 @@ class FitOptions:
     min_days: an expiry nearer than this keeps its last smile (a tick is then several vol points).
     stale_after_s: quotes older than this against their expiry's median age leave the fit.
     excluded_venues: venues whose quotes are shown beside the fit but are no points of it.
+    silent_venues: venues that deliver nothing at the moment; their last quotes are shown and are no points either.
     calibration_tolerance: relative fall of the objective at which the optimiser stops.
     """
 
@@ -30,4 +31,5 @@ class FitOptions:
     min_days: float = 1.0 / 24.0
     stale_after_s: float = 60.0
     excluded_venues: tuple[str, ...] = ()
+    silent_venues: tuple[str, ...] = ()
     calibration_tolerance: float = 1e-8

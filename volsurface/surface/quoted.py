@@ -21,6 +21,9 @@ REASONS = (
     "no_vol",
     "few_quotes",
     "venue_excluded",
+    "venue_stale",
+    "venue_locked",
+    "off_market",
 )
 REASON_CODE = {name: code for code, name in enumerate(REASONS)}
 
@@ -29,10 +32,11 @@ REASON_CODE = {name: code for code, name in enumerate(REASONS)}
 class QuotedVols:
     """Columns of shape (n_quotes,), sorted by expiry, then strike; vols are fractions, NaN where there is none.
 
-    expiry_ns: int64. strike, k = ln(strike / forward of the expiry): float64. right: int8, +1 call, -1 put.
+    expiry_ns: int64. strike, k = ln(strike / the venue's forward of the expiry): float64. right: int8, +1 call, -1 put.
     bid_vol, ask_vol, mid_vol: implied from bid, ask and their middle. fit_vol: the smile at k, NaN without a smile.
     bid, ask: as quoted. bid_size, ask_size: coins. reason: uint8, index into REASONS (0: used in the fit).
-    venue: int16, index into `venues`. iid: int32. quote_time_ns: int64.
+    venue: int16, index into `venues`. iid: int32. quote_time_ns: int64. emphasis: float32, what a used quote's residual is
+    multiplied by beside its spread: 1.0 for one of ordinary size, fresh, of a trusted venue.
     """
 
     venues: tuple[str, ...]
@@ -52,6 +56,7 @@ class QuotedVols:
     venue: np.ndarray
     iid: np.ndarray
     quote_time_ns: np.ndarray
+    emphasis: np.ndarray
 
     def __len__(self) -> int:
         return self.strike.size
@@ -100,5 +105,6 @@ COLUMNS: dict[str, np.dtype] = {
     "venue": np.dtype("<i2"),
     "iid": np.dtype("<i4"),
     "quote_time_ns": np.dtype("<i8"),
+    "emphasis": np.dtype("<f4"),
 }
 assert [f.name for f in fields(QuotedVols)] == ["venues", *COLUMNS]
