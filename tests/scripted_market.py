@@ -141,7 +141,12 @@ class ScriptedClient:
             "market_time_ns": now, "wall_time_ns": now, "source": "simulated", "run": "scripted", "venues": [venue],
             "messages_per_s": 5012.0, "spot": SPOT, "instruments": 1800, "backlog": 312, "steps": 1000, "step_ms": 12.3,
             "fits": 5400, "fit_ms": 1.9, "published": 900, "kernels": {"done": 7, "total": 7, "name": ""},
-            "ledger": {"reprice": {"offered": 90000, "skipped": 60000, "done": 30000}}, "dropped_events": 0,
+            "ledger": {
+                "quotes": {"offered": 90000, "coalesced": 10000, "skipped": 50000, "done": 30000, "cpu_ms": 1234.0}
+            },
+            "audits": {"fits": {"audited": 31, "worst_bp": 0.412, "threshold_bp": 1.0, "breaches": 0}},
+            "processes": {"feed": {"pid": 11, "cpu_s": 1.5, "cpu_percent": 8.1, "rss_mb": 82.0}},
+            "largest_backlog": 425, "dropped_events": 0,
             "historian": None, "feed_error": "", "latency_ms": {"p50": 41.0, "p99": 180.0}, **changes,
         }  # fmt: skip
         self._new.set()

@@ -47,6 +47,9 @@ PURE = {
     "venues",
     "engine/materiality.py",
     "engine/step.py",
+    "engine/quote_vols.py",
+    "engine/ledger.py",
+    "engine/audit.py",
     "engine/chain_fit.py",
     "engine/expiry_fits.py",
 }

@@ -63,6 +63,11 @@ class FitSettings(param.Parameterized):
 class ThresholdSettings(param.Parameterized):
     """What is too small or too old to act on."""
 
+    forward_change_bp = param.Number(
+        1.0,
+        bounds=(0.0, 100.0),
+        doc="An expiry's quotes are implied again when its forward, or time, could have moved a vol this many bp.",
+    )
     vol_change_bp = param.Number(
         1.0,
         bounds=(0.0, 100.0),
@@ -76,7 +81,14 @@ class ThresholdSettings(param.Parameterized):
     stale_s = param.Number(
         10.0, bounds=(0.5, 600.0), doc="A venue or surface older than this many seconds is shown as stale."
     )
-    step_ms = param.Integer(100, bounds=(10, 5000), doc="Pause between two steps of the engine, in milliseconds.")
+    step_ms = param.Integer(
+        50,
+        bounds=(10, 5000),
+        doc="Between the beginnings of two steps of one coin, in milliseconds, while quotes change.",
+    )
+    audit_percent = param.Number(
+        1.0, bounds=(0.0, 100.0), doc="Of the skipped work, how much is done exactly afterwards, to see the error."
+    )
 
 
 class DisplaySettings(param.Parameterized):

@@ -1,6 +1,9 @@
 """What /healthz says, from what the page process reports."""
 
-from volsurface.api.routes import ROUTES, health
+from prometheus_client import CollectorRegistry, generate_latest
+from scripted_market import ScriptedClient
+
+from volsurface.api.routes import ROUTES, health, work_metrics
 
 GOOD = {"frame_beat_s": 99.9, "engine_contact_s": 99.8, "pages": 2.0, "pages_watched": 1.0}
 
@@ -29,3 +32,18 @@ def test_before_the_first_page() -> None:
 
 def test_the_plugin_offers_its_routes() -> None:
     assert [path for path, _, _ in ROUTES] == ["/healthz", "/metrics", "/live"]
+
+
+async def test_the_ledger_the_audits_and_the_processes_are_metrics() -> None:
+    class Scripted:
+        def collect(self):
+            yield from work_metrics(ScriptedClient().status)
+
+    registry = CollectorRegistry()
+    registry.register(Scripted())
+    lines = generate_latest(registry).decode().splitlines()
+    assert 'volsurface_work_total{outcome="skipped",stage="quotes"} 50000.0' in lines
+    assert 'volsurface_work_cpu_seconds_total{stage="quotes"} 1.234' in lines
+    assert 'volsurface_audit_worst_bp{work="fits"} 0.412' in lines
+    assert 'volsurface_rss_megabytes{process="feed"} 82.0' in lines
+    assert next(iter(work_metrics({}))).samples == []

@@ -24,7 +24,7 @@ from volsurface.dashboard.surface3d import SurfaceCanvas, encode_frame
 from volsurface.dashboard.views.fit import FitView
 from volsurface.dashboard.views.smile import SmileView
 from volsurface.dashboard.views.surface import SurfaceMapView, SurfaceView
-from volsurface.dashboard.views.system import SystemView
+from volsurface.dashboard.views.system import SystemView, audit_rows, ledger_rows, process_rows
 from volsurface.dashboard.views.term import SkewView, TermView
 from volsurface.dashboard.views.venues import VenuesView
 
@@ -247,3 +247,13 @@ async def test_a_preview_is_shown_as_not_certified_yet(hub: SurfaceHub, client: 
     assert hub.picture("BTC").publication is before  # type: ignore[union-attr]
     smile.apply()
     assert smile.top.renderers["fit"].glyph.line_dash == []
+
+
+def test_a_breach_of_an_audit_is_red_and_stands_beside_its_threshold() -> None:
+    status = ScriptedClient().status
+    status["audits"] |= {"moves": {"audited": 4, "worst_bp": 1.7, "threshold_bp": 1.0, "breaches": 2}}
+    good, bad = audit_rows(status)
+    assert good == ["fits", "31", ("0.412", "good"), "1", ("0", "good")]
+    assert bad == ["moves", "4", ("1.700", "bad"), "1", ("2", "bad")]
+    assert ledger_rows(status) == [["quotes", "90,000", "10,000", "50,000", "30,000", "66.7", "1.2"]]
+    assert process_rows(status) == [["feed", "8.1", "82"]]

@@ -4,63 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_rows import DAY, EXPIRIES, FORWARD, NOW, STRIKES, everything, made_market, quote, true_vol
 
+from volsurface.engine.audit import refit
 from volsurface.engine.materiality import Thresholds, displayed_change, displayed_vols, moved
-from volsurface.engine.step import KEEP_ALIVE_NS, REFIT_ALL_NS, RETRY_NS, UnderlyingState
-from volsurface.market.instrument import CALL, COIN, PUT, Instrument
-from volsurface.market.quote import CLOSED, FORWARD_FUTURE, ROW, forward_flag
+from volsurface.engine.step import KEEP_ALIVE_NS, REFIT_ALL_NS, RETRY_NS
+from volsurface.market.quote import CLOSED
 from volsurface.pricing.black76 import black76_price
 from volsurface.surface.options import FitOptions
 
-NOW = 1_795_000_000_000_000_000
-DAY = 86_400_000_000_000
-EXPIRIES = (NOW + 7 * DAY, NOW + 30 * DAY, NOW + 90 * DAY)
-STRIKES = np.arange(60_000.0, 140_001.0, 5_000.0)
-FORWARD = 100_000.0
 OPTIONS, THRESHOLDS = FitOptions(), Thresholds()
-
-
-def true_vol(strike: np.ndarray, years: float) -> np.ndarray:
-    """A smile whose total variance grows with time at every strike."""
-    k = np.log(strike / FORWARD)
-    return np.sqrt(0.25 + 0.05 / (1 + years) * np.sqrt(k * k + 0.02) / 0.3 - 0.02 * k)
-
-
-def made_market() -> tuple[UnderlyingState, np.ndarray]:
-    """A state that knows out-of-the-money options of three expiries, and their rows one vol point wide."""
-    instruments = [
-        Instrument(
-            "deribit", f"BTC-{i}-{strike:.0f}", "BTC", expiry, float(strike), CALL if strike >= FORWARD else PUT, COIN
-        )
-        for i, expiry in enumerate(EXPIRIES)
-        for strike in STRIKES
-    ]
-    state = UnderlyingState("BTC")
-    state.list(range(len(instruments)), instruments)
-    rows = np.zeros(len(instruments), ROW)
-    rows["iid"] = np.arange(len(instruments))
-    rows["fwd"], rows["index"] = FORWARD, 99_900.0
-    rows["flags"] = forward_flag(FORWARD_FUTURE)
-    rows["ts_recv_ns"] = rows["ts_venue_ns"] = NOW
-    for name in ("mark", "iv_mark", "oi"):
-        rows[name] = np.nan
-    rows["bid_sz"] = rows["ask_sz"] = 1.0
-    quote(rows, instruments, np.zeros(len(instruments)))
-    return state, rows
-
-
-def quote(rows: np.ndarray, instruments: list[Instrument], shift: np.ndarray) -> None:
-    """Quote every instrument half a vol point around the true vol plus `shift`."""
-    strike = np.array([i.strike for i in instruments])
-    years = np.array([(i.expiry_ns - NOW) / (365 * DAY) for i in instruments])
-    right = np.array([i.right for i in instruments])
-    vol = true_vol(strike, years) + shift
-    rows["bid"] = black76_price(FORWARD, strike, years, vol - 0.005, right) / FORWARD
-    rows["ask"] = black76_price(FORWARD, strike, years, vol + 0.005, right) / FORWARD
-
-
-def everything(rows: np.ndarray) -> np.ndarray:
-    return np.arange(rows.size)
 
 
 def test_the_first_step_publishes_all_smiles() -> None:
@@ -97,7 +50,8 @@ def test_a_move_below_the_threshold_is_skipped_and_counted() -> None:
     result = state.step(rows, everything(rows), NOW + 1, OPTIONS, THRESHOLDS)
     assert result.refitted == 0
     assert result.fit is None
-    assert state.ledger.table()["vols"]["skipped"] == rows.size
+    assert state.ledger.table()["quotes"]["done"] == 2 * rows.size  # both times every price was another one
+    assert state.ledger.table()["fits"]["skipped"] == len(EXPIRIES)
 
 
 def test_only_the_expiry_that_moved_is_refitted_and_shown_as_changed() -> None:
@@ -120,11 +74,11 @@ def test_many_small_moves_add_up() -> None:
     """The comparison is with the vols at the last fit, not with the last message."""
     state, rows = made_market()
     state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
-    refits = 0
+    changed = []
     for i in range(1, 6):
         quote(rows, state.instruments, np.full(rows.size, 0.00004 * i))
-        refits += state.step(rows, everything(rows), NOW + i, OPTIONS, THRESHOLDS).refitted
-    assert refits == len(EXPIRIES)
+        changed.append(state.step(rows, everything(rows), NOW + i, OPTIONS, THRESHOLDS).changed)
+    assert changed == [0, 0, 0b111, 0, 0]
 
 
 def test_a_quote_that_vanishes_is_a_move_and_leaves_the_fit() -> None:
@@ -241,3 +195,78 @@ def test_after_a_fit_that_is_not_certified_everything_is_tried_again_a_second_la
     assert soon.fit is not None
     assert soon.fit.surface.state == "certified"
     assert soon.fit.surface.state_reason == ""
+
+
+def test_quotes_that_move_by_one_factor_move_the_smile_along_without_a_fit() -> None:
+    state, rows = made_market()
+    first = state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS).fit
+    strike = np.array([i.strike for i in state.instruments])
+    years = np.array([(i.expiry_ns - NOW) / (365 * DAY) for i in state.instruments])
+    shift = np.where(years == years[0], 0.01 * true_vol(strike, years[0]), 0.0)
+    quote(rows, state.instruments, shift)
+    for side, sign in (("bid", -1.0), ("ask", 1.0)):  # a spread that widens by the factor too
+        near = years == years[0]
+        right = np.array([i.right for i in state.instruments])[near]
+        vol = 1.01 * (true_vol(strike[near], years[0]) + sign * 0.005)
+        rows[side][near] = black76_price(FORWARD, strike[near], years[0], vol, right) / FORWARD
+    result = state.step(rows, everything(rows), NOW + 1, OPTIONS, THRESHOLDS)
+    assert result.refitted == 0
+    assert state.ledger.table()["moves"]["done"] == 1
+    assert first is not None
+    assert result.fit is not None
+    assert result.changed == 0b001
+    assert result.fit.surface.certificate.ok
+    assert result.fit.surface.smiles[0].atm_vol == pytest.approx(1.01 * first.surface.smiles[0].atm_vol, rel=1e-9)
+    assert result.fit.surface.smiles[1:] == first.surface.smiles[1:]
+
+
+def test_moves_by_a_factor_do_not_add_up_to_an_unseen_change_of_shape() -> None:
+    """Each comparison is with the vols of the last fit, not with those of the last move."""
+    state, rows = made_market()
+    state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    strike = np.array([i.strike for i in state.instruments])
+    fits = 0
+    for i in range(1, 9):
+        quote(rows, state.instruments, 0.0005 * i + 0.00005 * i * np.log(strike / FORWARD) / 0.3)
+        fits += state.step(rows, everything(rows), NOW + i, OPTIONS, THRESHOLDS).refitted
+    assert 0 < fits < 8 * len(EXPIRIES)
+    assert state.ledger.table()["moves"]["done"] > 0
+
+
+def test_a_step_is_a_function_of_its_inputs_and_so_are_its_audits() -> None:
+    def run() -> tuple[list[str], list[tuple]]:
+        state, rows = made_market()
+        rng = np.random.default_rng(5)
+        digests, audits = [], []
+        for i in range(25):
+            quote(rows, state.instruments, rng.normal(0, 3e-5, rows.size))
+            rows["ts_recv_ns"] = NOW + i * 10**8
+            audited = replace(THRESHOLDS, audit_share=0.3)
+            result = state.step(rows, everything(rows), NOW + i * 10**8, OPTIONS, audited)
+            digests.append(result.fit.surface.digest if result.fit else "")
+            audits += [(f.kind, f.expiry_ns, f.step, f.error) for f in result.findings]
+            found = [refit(skipped) for skipped in result.skipped]
+            audits += [(f.kind, f.expiry_ns, f.step, f.error) for f in found if f is not None]
+        return digests, audits
+
+    once, again = run(), run()
+    assert once == again
+    kinds = {kind for kind, *_ in once[1]}
+    assert "fits" in kinds
+    # No quote moved by 1 bp from those of its fit, and so no displayed point between the quotes did.
+    assert max(error for *_, error in once[1]) < THRESHOLDS.vol_change
+
+
+def test_the_work_is_per_visible_change_and_not_per_message() -> None:
+    """However often a row is written, a step sees it once, and a price that is there already costs no vol."""
+    state, rows = made_market()
+    state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
+    before = state.ledger.table()
+    for i in range(1, 201):
+        rows["ts_recv_ns"] = NOW + i
+        state.step(rows, everything(rows), NOW + i, OPTIONS, THRESHOLDS)
+    after = state.ledger.table()
+    assert after["quotes"]["offered"] - before["quotes"]["offered"] == 200 * rows.size
+    assert after["quotes"]["done"] == before["quotes"]["done"]
+    assert after["fits"]["done"] == before["fits"]["done"] == len(EXPIRIES)
+    assert after["publications"]["done"] == 1

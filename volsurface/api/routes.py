@@ -2,14 +2,15 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from tornado.web import RequestHandler
 
-from volsurface.dashboard.frame_loop import readings
+from volsurface.dashboard.frame_loop import engine_status, readings
 
 LATE_S = 10.0
 HELP = {
@@ -45,12 +46,36 @@ def _age(seconds: float) -> float | None:
     return round(seconds, 3) if seconds < 1e8 else None  # never yet
 
 
+def work_metrics(status: Mapping[str, Any]) -> Iterator[Metric]:
+    """Yield the engine's ledger, audits and processes, as the System tab shows them."""
+    work = CounterMetricFamily(
+        "volsurface_work", "Pieces of work of each stage since the start", labels=["stage", "outcome"]
+    )
+    cpu = CounterMetricFamily("volsurface_work_cpu_seconds", "Processor time of each stage", labels=["stage"])
+    for stage, counts in (status.get("ledger") or {}).items():
+        for outcome in ("offered", "coalesced", "skipped", "done"):
+            work.add_metric([stage, outcome], counts[outcome])
+        cpu.add_metric([stage], counts["cpu_ms"] / 1e3)
+    worst = GaugeMetricFamily("volsurface_audit_worst_bp", "Largest error of skipped work found", labels=["work"])
+    beyond = CounterMetricFamily("volsurface_audit_breaches", "Skipped work that was visible", labels=["work"])
+    for kind, audit in (status.get("audits") or {}).items():
+        worst.add_metric([kind], audit["worst_bp"])
+        beyond.add_metric([kind], audit["breaches"])
+    rss = GaugeMetricFamily("volsurface_rss_megabytes", "Memory of each process", labels=["process"])
+    seconds = CounterMetricFamily("volsurface_cpu_seconds", "Processor time of each process", labels=["process"])
+    for name, reading in (status.get("processes") or {}).items():
+        rss.add_metric([name], reading["rss_mb"])
+        seconds.add_metric([name], reading["cpu_s"])
+    yield from (work, cpu, worst, beyond, rss, seconds)
+
+
 class _Collector:
     """Turns the readings into metrics at each scrape."""
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         for name, value in readings().items():
             yield GaugeMetricFamily(f"volsurface_{name}", HELP.get(name, name), value=value)
+        yield from work_metrics(engine_status())
 
 
 _registry = CollectorRegistry(auto_describe=False)

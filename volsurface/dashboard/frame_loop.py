@@ -10,7 +10,7 @@ import logging
 import time
 import weakref
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import panel as pn
 from bokeh.document import Document
@@ -160,3 +160,9 @@ def readings() -> dict[str, float]:
         "page_update_ms": loop.page_ms,
         "loop_stall_ms": loop.stall_ms,
     }
+
+
+def engine_status() -> dict[str, Any]:
+    """Return what the engine last said of itself to this process; empty before the first page has been asked for."""
+    loop = next(iter(_loops), None)
+    return loop.hub.status if loop is not None else {}

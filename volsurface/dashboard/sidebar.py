@@ -16,10 +16,12 @@ from volsurface.settings import Settings
 HEADING = """:host { font: 600 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; letter-spacing: .06em; color: var(--vs-muted);
   margin: 14px 0 6px; } p { margin: 0; }"""
 THRESHOLDS = {
+    "forward_change_bp": "Imply again beyond, bp",
     "vol_change_bp": "Refit beyond, bp",
     "publish_change_bp": "Publish beyond, bp",
     "stale_s": "Stale after, s",
     "step_ms": "Engine step, ms",
+    "audit_percent": "Skipped work audited, %",
 }
 FIT = {
     "weighting": "Residuals measured in",
@@ -33,6 +35,8 @@ FIT = {
 }
 # What a slider spans, (start, end, step): the useful part of a setting's bounds. It grows for a value from a file beyond it.
 USEFUL = {
+    "forward_change_bp": (0, 20, 0.5),
+    "audit_percent": (0, 10, 0.5),
     "vol_change_bp": (0, 20, 0.5),
     "publish_change_bp": (0, 20, 0.5),
     "stale_s": (1, 60, 1),

@@ -129,6 +129,14 @@ def free_fit(chain: Chain, options: FitOptions | None = None) -> ChainFit:
     return ChainFit(surface, prepared.quotes, {})
 
 
+def requoted(chain: Chain, fit: ChainFit, options: FitOptions) -> ChainFit:
+    """Return `fit` with the quotes of `chain`, those of some of its expiries, in the place of what they were at the fit."""
+    smiles = {smile.expiry_ns: smile for smile in fit.surface.smiles}
+    prepared = _prepare(chain, smiles, options, _Laps(None))
+    _evaluate(prepared.quotes, prepared.place, prepared.forwards, smiles)
+    return replace(fit, quotes=fit.quotes.replaced(prepared.quotes), timing_ms={})
+
+
 def _prepare(chain: Chain, before: dict[int, Smile], options: FitOptions, laps: "_Laps") -> Quoted:
     """The quotes of a chain as vols, by expiry, then strike, each with what cleaning says of it."""
     chain = chain.take(np.lexsort((chain.right, chain.strike, chain.expiry_ns)))

@@ -1,9 +1,11 @@
-"""The engine service: drains the feed, steps every underlying, publishes, answers pages and takes their settings."""
+"""The engine service: drains the feed, lets every underlying be stepped, publishes, answers pages, takes their settings."""
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -14,10 +16,15 @@ from typing import Any
 import numpy as np
 
 from volsurface.clock import Clock, SystemClock
+from volsurface.engine.audit import KINDS, Finding
+from volsurface.engine.latency import Latencies, percentiles
+from volsurface.engine.ledger import Ledger, joined
 from volsurface.engine.materiality import Thresholds
+from volsurface.engine.processes import Processes
 from volsurface.engine.service import run_service
 from volsurface.engine.slots import SlotTable
-from volsurface.engine.step import Ledger, StepResult, UnderlyingState
+from volsurface.engine.step import StepResult
+from volsurface.engine.stepping import Inputs, Stepper
 from volsurface.engine.warm import FREE_FIT, compile_kernels
 from volsurface.errors import SettingsError, TransportError, unknown_name
 from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, HISTORIAN_FILE, read_json, write_json
@@ -27,7 +34,6 @@ from volsurface.io.transport.unix import UnixChannel, UnixServer
 from volsurface.io.transport.wire import CONTROL, SLOTS, decode_map, encode_map
 from volsurface.market.quote import EVENT_KINDS, SEVERITIES, VENUE_STATES
 from volsurface.settings import Settings, setting_names
-from volsurface.surface.options import FitOptions
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +43,9 @@ PREVIEW_EVERY_S = 1.0  # the compiler holds the interpreter most of the time
 RETRY_S = 0.2  # pause after a pull that failed
 SETTINGS_FILE = "engine-settings.json"
 AT_START = {"market": set(setting_names("market")) - {"venues"}, "history": set(setting_names("history"))}
-LATENCIES_KEPT = 600  # publications whose latency figures are shown
+PULL_EVERY_S = 0.010  # between the beginnings of two pulls: what a row waits at most before the engine has it
+SWITCH_S = 0.0005  # the interpreter's lock changes threads this often: pulls go on while a step runs
+RECENT = 20  # statuses over which latencies are shown
 
 
 class Engine:
@@ -50,14 +58,27 @@ class Engine:
         self._clock = clock or SystemClock()
         self.slots = SlotTable(epoch=int.from_bytes(os.urandom(7), "little") + 1)
         self._puller = FeedPuller(UnixChannel(run_folder / FEED_SOCKET))
-        self._states = {name: UnderlyingState(name) for name in settings.market.underlyings}
-        self._surface_ids = dict.fromkeys(self._states, 0)
+        self._stepper = Stepper(
+            settings.market.underlyings,
+            self._inputs,
+            lambda: self._puller.rows,
+            self._encode,
+            self._publish,
+            self._found,
+        )
+        self._surface_ids = dict.fromkeys(settings.market.underlyings, 0)
         self._listed = 0
         self._feed_error = "waiting for the feed"
         self._kernels: dict[str, Any] | None = None
-        self._steps = self._fits = self._published = self._dropped = self._rows = 0
+        self._steps = self._fits = self._published = self._dropped = self._rows = self._backlog = 0
         self._step_ms = self._fit_ms = 0.0
-        self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCIES_KEPT)
+        self._to_row, self._to_surface = Latencies(), Latencies()
+        self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=RECENT)
+        self._audits: dict[str, dict[str, float]] = {
+            kind: {"audited": 0, "worst_bp": 0.0, "threshold_bp": 0.0, "breaches": 0} for kind in KINDS
+        }
+        self._processes = Processes(run_folder)
+        self._loop_cpu_ns = 0
         self._market_time_ns = self._market_seen_ns = 0
         self._rates: deque[tuple[float, dict[str, int]]] = deque(maxlen=5)
         saved = read_json(run_folder / SETTINGS_FILE)
@@ -83,8 +104,8 @@ class Engine:
         except SettingsError as error:
             return encode_map({"error": str(error)})
         if "fit" in values or "venues" in values.get("market", {}):
-            for state in self._states.values():
-                state.refit_all()
+            for waiting in self._stepper.waiting.values():
+                waiting.refit_all()
         write_json(
             self._run_folder / SETTINGS_FILE,
             {"run": self.run_id, "version": version, "values": self.settings.values()},
@@ -124,7 +145,12 @@ class Engine:
         status = asyncio.create_task(self._status_loop())
         try:
             await self._compile(stop)
-            await self._drain_loop(stop)
+            gc.collect()
+            gc.freeze()
+            sys.setswitchinterval(SWITCH_S)
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._pull_loop(stop))
+                loops.create_task(self._stepper.run(stop, lambda: self.settings.thresholds.step_ms / 1e3))
         finally:
             status.cancel()
             await server.close()
@@ -175,15 +201,17 @@ class Engine:
             self._feed_error = str(error)
             return
         self._feed_error = ""
-        now_ns = self._market_time_ns
-        for name, state in self._states.items():
-            fit = state.preview(self._puller.rows, now_ns, self._fit_options()) if self._puller.rows.size else None
+        inputs = self._inputs()
+        for name, waiting in self._stepper.waiting.items():
+            waiting.take_listing()
+            rows = self._puller.rows
+            fit = waiting.state.preview(rows, self._market_time_ns, inputs.options) if rows.size else None
             if fit is not None:
                 newest_ns = int(fit.quotes.quote_time_ns.max())
-                preview = self._publication(name, StepResult(fit, 0, newest_ns, newest_ns), now_ns)
+                preview = self._publication(name, StepResult(fit, 0, newest_ns, newest_ns), inputs)
                 self.slots.set(f"preview.{name}", preview.encode())
 
-    async def _drain_loop(self, stop: asyncio.Event) -> None:
+    async def _pull_loop(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             started = time.perf_counter()
             try:
@@ -199,10 +227,10 @@ class Engine:
                     log.info("feed connected")
                 self._feed_error = ""
                 self._take(batch)
-            self._step(batch)
-            pause = self.settings.thresholds.step_ms / 1e3 - (time.perf_counter() - started)
+            self._loop_cpu_ns = time.thread_time_ns()
+            pause = PULL_EVERY_S - (time.perf_counter() - started)
             try:
-                await asyncio.wait_for(stop.wait(), max(pause, 0.001 if batch is not None else RETRY_S))
+                await asyncio.wait_for(stop.wait(), max(pause, 0.001) if batch is not None else RETRY_S)
             except TimeoutError:
                 continue
 
@@ -211,19 +239,24 @@ class Engine:
         self._market_time_ns, self._market_seen_ns = batch.feed_time_ns, self._clock.now_ns()
         if batch.snapshot:
             self._listed = 0
-            for state in self._states.values():
-                state.forget_listing()
+            for waiting in self._stepper.waiting.values():
+                waiting.forget_listing()
         directory = self._puller.directory
         if len(directory) > self._listed:
             fresh: dict[str, list[int]] = {}
             for iid in range(self._listed, len(directory)):
                 fresh.setdefault(directory[iid].underlying, []).append(iid)
             for underlying, iids in fresh.items():
-                if underlying in self._states:
-                    self._states[underlying].list(iids, [directory[iid] for iid in iids])
+                if underlying in self._stepper.waiting:
+                    self._stepper.waiting[underlying].list(iids, [directory[iid] for iid in iids])
             self._listed = len(directory)
         self._dropped += batch.dropped
         self._rows += batch.changed.size
+        self._backlog = max(self._backlog, batch.changed.size)
+        if not batch.snapshot:
+            received = self._puller.rows["ts_recv_ns"][batch.changed]
+            self._to_row.add(self._clock.now_ns() - received[received > 0])
+        self._stepper.note(batch.changed)
         for event in batch.events:
             if EVENT_KINDS[event["kind"]] not in ("trade", "listed"):
                 seq = int(event["seq"])
@@ -232,32 +265,18 @@ class Engine:
                     SEVERITIES[event["severity"]], service="feed", iid=int(event["iid"]),
                 )  # fmt: skip
 
-    def _step(self, batch: Batch | None) -> None:
-        if self._puller.rows.size == 0:
-            return
+    def _inputs(self) -> Inputs:
+        """Return what a step that begins now is given beside the rows."""
         thresholds = self.settings.thresholds
         limits = Thresholds(
             vol_change=thresholds.vol_change_bp * 1e-4,
             publish_change=thresholds.publish_change_bp * 1e-4,
             stale_ns=int(thresholds.stale_s * 1e9),
+            forward_change=thresholds.forward_change_bp * 1e-4,
+            audit_share=thresholds.audit_percent / 100,
         )
-        changed = batch.changed if batch is not None else np.empty(0, np.int64)
-        options = self._fit_options()
-        now_ns = self._market_now_ns()
-        started = time.perf_counter()
-        for name, state in self._states.items():
-            before = time.perf_counter()
-            result = state.step(self._puller.rows, changed, now_ns, options, limits)
-            if result.refitted:
-                self._fits += result.refitted
-                self._fit_ms += 0.1 * ((time.perf_counter() - before) * 1e3 - self._fit_ms)
-            if result.fit is not None:
-                self._publish(name, result, now_ns)
-        self._steps += 1
-        self._step_ms += 0.1 * ((time.perf_counter() - started) * 1e3 - self._step_ms)
-
-    def _fit_options(self) -> FitOptions:
-        return replace(self.settings.fit.options(), excluded_venues=self._excluded_venues())
+        options = replace(self.settings.fit.options(), excluded_venues=self._excluded_venues())
+        return Inputs(self._market_now_ns(), options, limits)
 
     def _excluded_venues(self) -> tuple[str, ...]:
         """Venues that are connected but not wanted in the fit, as the page's switches say."""
@@ -269,12 +288,12 @@ class Engine:
         silent_ns = self._clock.now_ns() - self._market_seen_ns
         return self._market_time_ns + (silent_ns if self._feed_error and silent_ns > 0 else 0)
 
-    def _publication(self, underlying: str, result: StepResult, now_ns: int) -> Publication:
+    def _publication(self, underlying: str, result: StepResult, inputs: Inputs) -> Publication:
         assert result.fit is not None
         return Publication(
             underlying=underlying,
             surface_id=self._surface_ids[underlying],
-            market_time_ns=now_ns,
+            market_time_ns=inputs.now_ns,
             published_ns=self._clock.now_ns(),
             newest_quote_ns=result.newest_quote_ns,
             oldest_tick_ns=result.oldest_tick_ns,
@@ -285,20 +304,43 @@ class Engine:
             quotes=result.fit.quotes,
         )
 
-    def _publish(self, underlying: str, result: StepResult, now_ns: int) -> None:
+    def _encode(self, underlying: str, result: StepResult, inputs: Inputs) -> bytes:
+        """Return the message of a publication; called in the stepping thread."""
         self._surface_ids[underlying] += 1
-        publication = self._publication(underlying, result, now_ns)
-        self.slots.set(f"surface.{underlying}", publication.encode())
+        return self._publication(underlying, result, inputs).encode()
+
+    def _publish(self, underlying: str, result: StepResult, message: bytes, inputs: Inputs, ms: float) -> None:
+        self._steps += 1
+        self._step_ms += 0.1 * (ms - self._step_ms)
+        if result.refitted:
+            self._fits += result.refitted
+            self._fit_ms += 0.1 * (ms - self._fit_ms)
+        if result.fit is None:
+            return
+        self.slots.set(f"surface.{underlying}", message)
         if self.slots.newest(f"preview.{underlying}"):
             self.slots.set(f"preview.{underlying}", b"")
         self.slots.event(
-            "published", now_ns, "", underlying=underlying, surface_id=publication.surface_id,
-            digest=publication.surface.digest,
+            "published", inputs.now_ns, "", underlying=underlying, surface_id=self._surface_ids[underlying],
+            digest=result.fit.surface.digest,
         )  # fmt: skip
         self._published += 1
-        if result.ticks_ns.size:
-            ages_ms = (publication.published_ns - result.ticks_ns) / 1e6
-            self._latencies.append((float(np.median(ages_ms)), float(ages_ms.max())))
+        self._to_surface.add(self._clock.now_ns() - result.ticks_ns)
+
+    def _found(self, finding: Finding) -> None:
+        """Keep what an audit found; a difference beyond its threshold is an event."""
+        audit = self._audits[finding.kind]
+        error_bp, threshold_bp = finding.error * 1e4, finding.threshold * 1e4
+        audit["audited"] += 1
+        audit["worst_bp"], audit["threshold_bp"] = max(audit["worst_bp"], error_bp), threshold_bp
+        if error_bp > threshold_bp:
+            audit["breaches"] += 1
+            self.slots.event(
+                "audit", self._market_now_ns(),
+                f"{finding.underlying}: skipped {finding.kind} would have moved by {error_bp:.2f} bp", "warning",
+                work=finding.kind, error_bp=error_bp, threshold_bp=threshold_bp, expiry_ns=finding.expiry_ns,
+                step=finding.step,
+            )  # fmt: skip
 
     def _spot(self, underlying: str) -> float:
         """Return the index of the first wanted venue that tells one, else of any; NaN when none does."""
@@ -316,13 +358,11 @@ class Engine:
         now_ns = self._clock.now_ns()
         self._rates.append((time.perf_counter(), {v["name"].decode(): int(v["messages"]) for v in self._puller.venues}))
         venues = [self._venue_status(record, now_ns) for record in self._puller.venues]
-        ledger = Ledger()
-        for state in self._states.values():
-            for stage, counts in state.ledger.table().items():
-                ledger.count(stage, counts["offered"], counts["skipped"])
-        messages = sum(venue["messages"] for venue in venues)
-        coalesced = {"rows": {"offered": messages, "skipped": max(0, messages - self._rows), "done": self._rows}}
-        latencies = np.array(self._latencies) if self._latencies else np.full((1, 2), np.nan)
+        processes = self._processes.table()
+        ledger = self._ledger(venues, processes)
+        self._recent.append((self._to_row.counts.copy(), self._to_surface.counts.copy()))
+        (row_then, surface_then), (row_now, surface_now) = self._recent[0], self._recent[-1]
+        row, surface = row_now - row_then, surface_now - surface_then
         return {
             "market_time_ns": self._market_now_ns(),
             "wall_time_ns": now_ns,
@@ -332,23 +372,45 @@ class Engine:
             "feed_error": self._feed_error,
             "venues": venues,
             "messages_per_s": sum(venue["messages_per_s"] for venue in venues),
-            "spot": {name: _none_if_nan(self._spot(name)) for name in self._states},
-            "instruments": int(sum(state.iids.size for state in self._states.values())),
+            "spot": {name: _none_if_nan(self._spot(name)) for name in self._surface_ids},
+            "instruments": int(sum(waiting.state.iids.size for waiting in self._stepper.waiting.values())),
             "backlog": int(self._puller.last_rows),
+            "largest_backlog": self._backlog,
             "steps": self._steps,
             "step_ms": self._step_ms,
             "fits": self._fits,
             "fit_ms": self._fit_ms,
             "published": self._published,
             "kernels": self._kernels,
-            "ledger": coalesced | ledger.table(),
+            "ledger": ledger,
+            "audits": self._audits,
+            "processes": processes,
             "dropped_events": self._dropped,
             "historian": read_json(self._run_folder / HISTORIAN_FILE),
             "latency_ms": {
-                "p50": _none_if_nan(float(np.percentile(latencies[:, 0], 50))),
-                "p99": _none_if_nan(float(np.percentile(latencies[:, 1], 99))),
+                **dict(zip(("p50", "p99"), map(_none_if_nan, percentiles(surface, 0.5, 0.99)), strict=True)),
+                **dict(zip(("row_p50", "row_p99"), map(_none_if_nan, percentiles(row, 0.5, 0.99)), strict=True)),
             },
-        }
+            "latencies": {
+                "row": self._to_row.sparse(), "row_highest_ms": self._to_row.highest_ms,
+                "surface": self._to_surface.sparse(), "surface_highest_ms": self._to_surface.highest_ms,
+            },
+        }  # fmt: skip
+
+    def _ledger(
+        self, venues: list[dict[str, Any]], processes: dict[str, dict[str, float]]
+    ) -> dict[str, dict[str, float]]:
+        """Return the counts of every stage from the socket to the publication."""
+        arrived = Ledger()
+        messages, superseded = (sum(int(venue[name]) for venue in venues) for name in ("messages", "superseded"))
+        arrived.count("frames", messages, coalesced=superseded)
+        arrived.count(
+            "rows", max(messages - superseded, self._rows), coalesced=max(0, messages - superseded - self._rows)
+        )
+        arrived.spend("frames", int(1e9 * sum(p["cpu_s"] for name, p in processes.items() if name.startswith("feed"))))
+        arrived.spend("rows", self._loop_cpu_ns)
+        states = [waiting.state.ledger.table() for waiting in self._stepper.waiting.values()]
+        return arrived.table() | joined(states)
 
     def _venue_status(self, record: np.void, now_ns: int) -> dict[str, Any]:
         name = record["name"].decode()
@@ -364,6 +426,7 @@ class Engine:
             "lag_ms": (received - venue_time) / 1e6 if received and venue_time else None,
             "age_s": max(0.0, (market_ns - received) / 1e9) if received else None,
             "messages": int(record["messages"]),
+            "superseded": int(record["superseded"]),
             "messages_per_s": max(0.0, rate),
             "rejected": int(record["rejected"]),
             "gaps": int(record["gaps"]),

@@ -1,7 +1,8 @@
 """One step of the engine for one underlying: changed rows in, the next publication (or none) out. Pure.
 
-Order: rows that changed -> their vols -> which expiries moved visibly -> those are refitted -> did a displayed point
-move -> publish. Each stage counts what it was offered and what it skipped (`Ledger`).
+Order: rows that changed -> their vols -> which expiries moved visibly -> those are refitted, or moved along where all
+quotes moved by one factor -> did a displayed point move -> publish. Each stage counts what it was offered and what it
+skipped (`Ledger`), and a share of what was skipped is done exactly afterwards (`audit`).
 """
 
 from collections.abc import Sequence
@@ -9,47 +10,33 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from volsurface.engine.chain_fit import ChainFit, fit_chain, free_fit, refit_expiries
-from volsurface.engine.materiality import Thresholds, displayed_change, displayed_vols, moved
+from volsurface.engine.audit import Finding, SkippedFit
+from volsurface.engine.chain_fit import ChainFit, fit_chain, free_fit, refit_expiries, requoted
+from volsurface.engine.ledger import Ledger, Timer
+from volsurface.engine.materiality import (
+    Thresholds,
+    chosen_for_audit,
+    displayed_change,
+    displayed_vols,
+    steepest,
+)
+from volsurface.engine.quote_vols import Changes, QuoteVols
 from volsurface.market.chain import Chain
 from volsurface.market.instrument import COIN, Instrument
 from volsurface.market.quote import CLOSED, forward_source
-from volsurface.pricing.implied_vol import implied_vols
+from volsurface.market.year_fraction import NS_PER_YEAR
+from volsurface.surface.certificate import certify
 from volsurface.surface.options import FitOptions
+from volsurface.surface.smile import Smile
 from volsurface.surface.surface import Surface
 
-NS_PER_YEAR = 365 * 86_400 * 1_000_000_000
 # Without a visible move a surface is published again this often, so that its times go on and a page can trust its age.
 KEEP_ALIVE_NS = 1_000_000_000
-# All expiries are refitted this often: years to expiry shrink although no quote moves.
+# All expiries are refitted this often, whatever the thresholds say.
 REFIT_ALL_NS = 30_000_000_000
 # After a fit that is not certified the next attempt, of everything, comes this much later: it is the dearest kind.
 RETRY_NS = 1_000_000_000
-STAGES = ("vols", "fits", "publications")
-
-
-@dataclass(slots=True)
-class Ledger:
-    """What each stage was offered and what it skipped, since the start."""
-
-    offered: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
-    skipped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STAGES, 0))
-
-    def count(self, stage: str, offered: int, skipped: int) -> None:
-        """Add to a stage's counts."""
-        self.offered[stage] += offered
-        self.skipped[stage] += skipped
-
-    def table(self) -> dict[str, dict[str, int]]:
-        """Return {stage: {"offered", "skipped", "done"}}."""
-        return {
-            stage: {
-                "offered": self.offered[stage],
-                "skipped": self.skipped[stage],
-                "done": self.offered[stage] - self.skipped[stage],
-            }
-            for stage in STAGES
-        }
+STAGES = ("quotes", "forwards", "fits", "moves", "publications")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +44,9 @@ class StepResult:
     """What a step decided. `fit` is None when nothing is to be published.
 
     changed: bit i set: smile i differs visibly from the publication before. oldest_tick_ns: receive time of the oldest
-    change first shown by this publication. ticks_ns: receive times of all of them, for latency figures.
+    change first shown by this publication. ticks_ns: receive times of all of them, for latency figures: of the rows of
+    expiries that were fitted or moved; what was skipped would not be seen. refitted: expiries fitted.
+    findings: of audits done at once; skipped: audits to be done by `audit.refit` when there is time.
     """
 
     fit: ChainFit | None
@@ -66,15 +55,18 @@ class StepResult:
     newest_quote_ns: int = 0
     ticks_ns: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     refitted: int = 0
+    findings: tuple[Finding, ...] = ()
+    skipped: tuple[SkippedFit, ...] = ()
 
 
 class UnderlyingState:
-    """What the engine knows of one underlying between two steps."""
+    """What the engine knows of one underlying between two steps. steps: taken so far; audits are chosen by it."""
 
     def __init__(self, underlying: str) -> None:
         self.underlying = underlying
-        self.ledger = Ledger()
-        self._shown: dict[int, np.ndarray] = {}
+        self.ledger = Ledger(STAGES)
+        self.steps = 0
+        self._shown: dict[int, tuple[Smile, np.ndarray]] = {}
         self._fit: ChainFit | None = None
         self._published_ns = 0
         self._stale = False
@@ -85,8 +77,7 @@ class UnderlyingState:
         self.instruments: list[Instrument] = []
         self.iids = np.empty(0, np.int64)
         self._place_of = np.empty(0, np.int64)
-        self._vols = np.empty((0, 2))
-        self._vols_at_fit = np.empty((0, 2))
+        self._quotes = QuoteVols(())
         self._pending: list[np.ndarray] = []
         self._refitted_ns = 0
 
@@ -102,9 +93,8 @@ class UnderlyingState:
         size = int(self.iids.max()) + 1 if self.iids.size else 0
         self._place_of = np.full(size, -1, np.int64)
         self._place_of[self.iids] = np.arange(self.iids.size)
-        fresh = np.full((len(instruments), 2), np.nan)
-        self._vols = np.concatenate([self._vols, fresh])
-        self._vols_at_fit = np.concatenate([self._vols_at_fit, fresh])
+        before, self._quotes = self._quotes, QuoteVols(self.instruments)
+        self._quotes.take_over(before)
         self._symbol = np.array([i.symbol for i in self.instruments], object)
         self._venue = np.array([i.venue for i in self.instruments], object)
         self._expiry_ns = np.array([i.expiry_ns for i in self.instruments], np.int64)
@@ -118,62 +108,122 @@ class UnderlyingState:
         self._refitted_ns = 0
 
     def step(
-        self, rows: np.ndarray, changed: np.ndarray, now_ns: int, options: FitOptions, thresholds: Thresholds
-    ) -> StepResult:
+        self, rows: np.ndarray, changed: np.ndarray, now_ns: int, options: FitOptions, thresholds: Thresholds,
+        timer: Timer = lambda: 0,
+    ) -> StepResult:  # fmt: skip
         """Take the feed's rows (by iid) and the ids that changed since the last step; return what to publish.
 
-        now_ns is the market's time. Nothing is computed for expiries whose vols moved less than the threshold.
+        now_ns is the market's time; timer: CPU in nanoseconds, for the ledger. Nothing is computed for expiries whose vols
+        moved less than the threshold.
         """
         places = self._places(changed)
         if not self.iids.size:
             return StepResult(None)
-        mine = rows[self.iids]
-        self._update_vols(mine, places, now_ns)
+        self.steps += 1
+        mine = rows.take(self.iids)  # indexing copies a structured array field by field, 25 times slower
         newest_ns = int(mine["ts_recv_ns"].max())
-        if places.size:
-            self._pending.append(mine["ts_recv_ns"][places])
-        stale = now_ns - newest_ns > thresholds.stale_ns
-        if stale and self._fit is not None:
+        if now_ns - newest_ns > thresholds.stale_ns and self._fit is not None:
             return self._publish_stale(newest_ns, now_ns)
         self._stale = False
+        began = timer()
+        quotes = self._quotes
+        smiles = self._smiles()
+        known = {expiry: smile.forward for expiry, smile in smiles.items()}
+        changes = quotes.update(mine, places, now_ns, known, thresholds.forward_change, thresholds.vol_change)
+        self.ledger.count("quotes", changes.quotes, changes.quotes_skipped)
+        self.ledger.count("forwards", changes.forwards, changes.forwards_skipped)
+        self.ledger.spend("quotes", timer() - began)
 
-        visible = moved(self._vols[places], self._vols_at_fit[places], thresholds.vol_change).any(axis=1)
-        self.ledger.count("vols", places.size, int(places.size - visible.sum()))
-        live = self._expiry_ns > now_ns
-        expiries = np.unique(self._expiry_ns[live])
-        dirty = np.intersect1d(np.unique(self._expiry_ns[places[visible]]), expiries)
-        everything = now_ns - self._refitted_ns > REFIT_ALL_NS or now_ns < self._refitted_ns or self._fit is None
-        if self._fit is not None and self._fit.surface.state != "certified" and not everything:
-            everything = now_ns - self._refitted_ns > RETRY_NS
-            dirty = dirty[:0]  # one expiry refitted beside what is held or a fallback would certify nothing
-        if everything:
-            dirty, self._refitted_ns = expiries, now_ns
-        self.ledger.count("fits", expiries.size if places.size else 0, expiries.size - dirty.size if places.size else 0)
-        if dirty.size:
-            self._refit(mine, live, now_ns, options, None if everything else dirty)
-        return self._publish(newest_ns, now_ns, dirty.size, thresholds)
+        live = quotes.expiries > now_ns
+        dirty, everything = self._dirty(changes.material & live, live, now_ns)
+        began = timer()
+        surface, along = None, np.zeros(live.size, bool)
+        if not everything:
+            surface, along = self._moved_along(dirty, live, smiles, now_ns, thresholds)
+        dirty = dirty & ~along
+        self.ledger.count("moves", int(along.sum()))
+        self.ledger.spend("moves", timer() - began)
+        offered = (changes.touched & live) | dirty
+        skipped = offered & ~dirty
+        self.ledger.count("fits", int(offered.sum()), int(skipped.sum()))
+        acted = dirty | along
+        ticks = mine["ts_recv_ns"][places]
+        self._pending.append(ticks[(changes.material & live | acted)[quotes.expiry[places]]])
+        began = timer()
+        if acted.any():
+            self._refit(mine, now_ns, options, surface, along, None if everything else dirty)
+            quotes.mark_fitted(live if everything else dirty)
+            self.ledger.spend("fits", timer() - began)
+            began = timer()
+        result = self._publish(newest_ns, now_ns, int(dirty.sum()), bool(acted.any()), thresholds)
+        self.ledger.spend("publications", timer() - began)
+        return self._with_audits(result, mine, now_ns, options, thresholds, changes, skipped & ~along, along)
 
     def _places(self, changed: np.ndarray) -> np.ndarray:
         known = changed[changed < self._place_of.size]
         places = self._place_of[known]
         return places[places >= 0]
 
-    def _update_vols(self, mine: np.ndarray, places: np.ndarray, now_ns: int) -> None:
-        """Bring bid and ask vols of the changed rows up to date, on the venue's own forward."""
-        if not places.size:
-            return
-        rows = mine[places]
-        forward, strike, right = rows["fwd"], self._strike[places], self._right[places]
-        years = (self._expiry_ns[places] - now_ns) / NS_PER_YEAR
-        unit = np.where(self._inverse[places], forward, 1.0 / self._unit[places])
-        for side, name in enumerate(("bid", "ask")):
-            self._vols[places, side] = implied_vols(rows[name] * unit, forward, strike, years, right).vol
+    def _smiles(self) -> dict[int, Smile]:
+        return {smile.expiry_ns: smile for smile in self._fit.surface.smiles} if self._fit is not None else {}
+
+    def _dirty(self, material: np.ndarray, live: np.ndarray, now_ns: int) -> tuple[np.ndarray, bool]:
+        """Return the mask of expiries to act on, and whether that is all of them, fitted anew."""
+        everything = now_ns - self._refitted_ns > REFIT_ALL_NS or now_ns < self._refitted_ns or self._fit is None
+        if self._fit is not None and self._fit.surface.state != "certified" and not everything:
+            everything = now_ns - self._refitted_ns > RETRY_NS
+            # One expiry refitted beside what is held or a fallback would certify nothing.
+            material = np.zeros_like(live)
+        if everything:
+            self._refitted_ns = now_ns
+            return live.copy(), True
+        return material, False
+
+    def _moved_along(
+        self, dirty: np.ndarray, live: np.ndarray, smiles: dict[int, Smile], now_ns: int, thresholds: Thresholds
+    ) -> tuple[Surface | None, np.ndarray]:
+        """Return the last surface with those smiles moved whose quotes moved by one factor, and the mask of them.
+
+        So does a smile whose quotes stand at other strikes, because the forward has moved. None: there is no such smile, or
+        the moved ones would not be free of arbitrage together, so that they have to be fitted.
+        """
+        along = np.zeros(dirty.size, bool)
+        if self._fit is None or self._fit.surface.state != "certified":
+            return None, along
+        quotes = self._quotes
+        forward = quotes.newest_forward()
+        factor, distance = quotes.common_factors()
+        replaced = {}
+        for at in np.flatnonzero(live).tolist():
+            smile = smiles.get(int(quotes.expiries[at]))
+            if smile is None or smile.model != "svi" or smile.state != "certified" or not forward[at] > 0.0:
+                continue
+            if dirty[at]:
+                if not distance[at] < thresholds.vol_change:
+                    continue
+                ratio = factor[at] / quotes.factor[at]
+            elif steepest(smile) * abs(np.log(forward[at] / smile.forward)) >= thresholds.vol_change:
+                ratio = 1.0
+            else:
+                continue
+            along[at] = True
+            replaced[smile.expiry_ns] = _moved_smile(smile, float(ratio), float(forward[at]), now_ns)
+        if not replaced:
+            return None, along
+        surface = self._fit.surface
+        moved = tuple(replaced.get(smile.expiry_ns, smile) for smile in surface.smiles)
+        certificate = certify(moved)
+        if not certificate.ok:
+            return None, np.zeros(dirty.size, bool)
+        dirty_along = along & dirty
+        quotes.factor[dirty_along] = factor[dirty_along]
+        return replace(surface, smiles=moved, certificate=certificate, valuation_time_ns=now_ns), along
 
     def preview(self, rows: np.ndarray, now_ns: int, options: FitOptions) -> ChainFit | None:
         """Return the free fit of the feed's rows, for a page to show as not certified; None without a smile. Never published."""
         if not self.iids.size:
             return None
-        fit = free_fit(self.chain(rows[self.iids], self._expiry_ns > now_ns, now_ns), options)
+        fit = free_fit(self.chain(rows.take(self.iids), self._expiry_ns > now_ns, now_ns), options)
         return fit if fit.surface.smiles else None
 
     def chain(self, mine: np.ndarray, keep: np.ndarray, now_ns: int) -> Chain:
@@ -206,32 +256,56 @@ class UnderlyingState:
         )
 
     def _refit(
-        self, mine: np.ndarray, live: np.ndarray, now_ns: int, options: FitOptions, dirty: np.ndarray | None
-    ) -> None:
-        previous = self._fit.surface if self._fit is not None else None
-        only = None if dirty is None else [int(expiry) for expiry in dirty]
-        fit = None
-        if self._fit is not None and only is not None:
-            fit = refit_expiries(self.chain(mine, np.isin(self._expiry_ns, only), now_ns), self._fit, only, options)
-        self._fit = fit or fit_chain(self.chain(mine, live, now_ns), options, previous=previous, expiries=only)
-        refitted = live if dirty is None else np.isin(self._expiry_ns, dirty)
-        self._vols_at_fit[refitted] = self._vols[refitted]
+        self, mine: np.ndarray, now_ns: int, options: FitOptions, moved: Surface | None, along: np.ndarray,
+        dirty: np.ndarray | None,
+    ) -> None:  # fmt: skip
+        """Take the moved surface, with the quotes of the expiries `along`; fit the `dirty` ones beside it, None for all."""
+        before, quotes = self._fit, self._quotes
+        if before is not None and moved is not None:
+            before = requoted(self.chain(mine, along[quotes.expiry], now_ns), replace(before, surface=moved), options)
+        if before is not None and dirty is not None:
+            if not dirty.any():
+                self._fit = before
+                return
+            only = quotes.expiries[dirty].tolist()
+            fit = refit_expiries(self.chain(mine, dirty[quotes.expiry], now_ns), before, only, options)
+            if fit is not None:
+                self._fit = fit
+                return
+        chain = self.chain(mine, self._expiry_ns > now_ns, now_ns)
+        only = None if dirty is None else quotes.expiries[dirty].tolist()
+        self._fit = fit_chain(chain, options, previous=before.surface if before else None, expiries=only)
 
-    def _publish(self, newest_ns: int, now_ns: int, refitted: int, thresholds: Thresholds) -> StepResult:
+    def _publish(self, newest_ns: int, now_ns: int, refitted: int, acted: bool, thresholds: Thresholds) -> StepResult:
         if self._fit is None:
             return StepResult(None)
         smiles = self._fit.surface.smiles
         if not smiles and not self._shown:
             return StepResult(None, refitted=refitted)  # the first quotes are still coming: nothing has failed yet
-        shown = {smile.expiry_ns: displayed_vols(smile) for smile in smiles}
-        changes = [displayed_change(shown[s.expiry_ns], self._shown.get(s.expiry_ns)) for s in smiles]
+        due = not 0 <= now_ns - self._published_ns < KEEP_ALIVE_NS
+        if not acted and not due:
+            return StepResult(None)
+        shown: dict[int, tuple[Smile, np.ndarray]] = {}
+        changes = []
+        for smile in smiles:
+            before = self._shown.get(smile.expiry_ns)
+            if before is not None and before[0] is smile:
+                shown[smile.expiry_ns] = before
+                changes.append(0.0)
+            else:
+                vols = displayed_vols(smile)
+                shown[smile.expiry_ns] = smile, vols
+                change = displayed_change(vols, before[1] if before else None)
+                if before is not None:  # at a strike the smile moves with its forward too
+                    change += steepest(smile) * abs(np.log(smile.forward / before[0].forward))
+                changes.append(change)
         gone = bool(self._shown.keys() - shown.keys())
         threshold = thresholds.publish_change
-        due = not 0 <= now_ns - self._published_ns < KEEP_ALIVE_NS
         visible = gone or any(change >= threshold for change in changes)
-        if refitted:
+        if acted:
             self.ledger.count("publications", 1, int(not visible))
         if not visible and not due:
+            self._pending = []  # taken into account, and nobody would see it
             return StepResult(None, refitted=refitted)
         self._shown, self._published_ns = shown, now_ns
         ticks = np.concatenate(self._pending) if self._pending else np.empty(0, np.int64)
@@ -254,6 +328,47 @@ class UnderlyingState:
         self._stale, self._published_ns, self._refitted_ns = True, 0, 0
         fit = replace(self._fit, surface=stale_surface(self._fit.surface))
         return StepResult(fit, newest_quote_ns=newest_ns, oldest_tick_ns=newest_ns)
+
+    def _with_audits(
+        self, result: StepResult, mine: np.ndarray, now_ns: int, options: FitOptions, thresholds: Thresholds,
+        changes: Changes, kept: np.ndarray, along: np.ndarray,
+    ) -> StepResult:  # fmt: skip
+        """Add the audits of this step: vols that were kept at once, fits that were skipped for later."""
+        share, quotes, fit = thresholds.audit_share, self._quotes, self._fit
+        if share <= 0.0:
+            return result
+        findings = tuple(
+            Finding(
+                "vols", self.underlying, int(quotes.expiries[at]), self.steps, quotes.worst_error(at, now_ns),
+                thresholds.forward_change,
+            )
+            for at in chosen_for_audit(self.steps, changes.quiet.tolist(), share)
+            if quotes.expiries[at] > now_ns
+        )  # fmt: skip
+        skipped: list[SkippedFit] = []
+        if fit is not None and fit.surface.state == "certified":
+            chain = None
+            for kind, mask in (("fits", kept), ("moves", along)):
+                for at in chosen_for_audit(self.steps, np.flatnonzero(mask).tolist(), share):
+                    chain = chain or self.chain(mine, self._expiry_ns > now_ns, now_ns)
+                    skipped.append(
+                        SkippedFit(
+                            kind, self.underlying, int(quotes.expiries[at]), self.steps, chain, fit.surface, options,
+                            thresholds.vol_change,
+                        )
+                    )  # fmt: skip
+        return replace(result, findings=findings, skipped=tuple(skipped))
+
+
+def _moved_smile(smile: Smile, ratio: float, forward: float, now_ns: int) -> Smile:
+    """Return the smile on another forward and at another instant, its vols times `ratio`; its figures of fit stay.
+
+    Total variance is vol^2 years, and SVI's is linear in a and b: the shape in log-moneyness is untouched.
+    """
+    years = (smile.expiry_ns - now_ns) / NS_PER_YEAR
+    scale = ratio * ratio * years / smile.years
+    a, b, *shape = smile.parameters
+    return replace(smile, parameters=(a * scale, b * scale, *shape), forward=forward, years=years)
 
 
 def stale_surface(surface: Surface) -> Surface:

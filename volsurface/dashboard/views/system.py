@@ -19,6 +19,24 @@ ROUTES_MISSING = (
 )
 
 
+LEDGER_HEADS: list[str | tuple[str, str]] = [
+    "stage",
+    "offered",
+    ("coalesced", "Replaced by something newer before anybody looked"),
+    ("skipped", "Work whose result nobody would have seen"),
+    "done",
+    ("not done %", "Coalesced or skipped"),
+    ("CPU, s", "Processor time since the start"),
+]
+AUDIT_HEADS: list[str | tuple[str, str]] = [
+    ("skipped work, done exactly", "A share of the skipped work is done afterwards, to see what was missed"),
+    "audited",
+    "worst, bp",
+    "threshold, bp",
+    "beyond",
+]
+
+
 class SystemView(Viewer):
     """Tables of the engine and of this page server."""
 
@@ -48,22 +66,12 @@ class SystemView(Viewer):
         """Draw what is new."""
         status = self.hub.status
         tables.put(self._engine, tables.table(["quantity", "value"], engine_rows(status)))
-        ledger = status.get("ledger") or {}
-        rows = [
-            [stage, f"{c['offered']:,}", f"{c['skipped']:,}", f"{c['done']:,}", _share(c["skipped"], c["offered"])]
-            for stage, c in ledger.items()
-        ]
-        heads: list[str | tuple[str, str]] = [
-            "stage",
-            "offered",
-            "skipped",
-            "done",
-            ("skipped %", "Work whose result nobody would have seen"),
-        ]
-        tables.put(self._ledger, tables.table(heads, rows))
+        work = tables.table(LEDGER_HEADS, ledger_rows(status)) + tables.table(AUDIT_HEADS, audit_rows(status))
+        tables.put(self._ledger, work)
         tables.put(self._history, tables.table(["quantity", "value"], historian_rows(status.get("historian"))))
         page = tables.table(["quantity", "value"], self._page_rows())
-        tables.put(self._page, page + ("" if self.has_routes else ROUTES_MISSING))
+        processes = tables.table(["process", "CPU, % of a core", "memory, MB"], process_rows(status))
+        tables.put(self._page, page + processes + ("" if self.has_routes else ROUTES_MISSING))
 
     def _page_rows(self) -> list[list[tables.Cell]]:
         rows: list[list[tables.Cell]] = [[name, value] for name, value in self.facts.items()]
@@ -90,15 +98,48 @@ def engine_rows(status: dict[str, Any]) -> list[list[tables.Cell]]:
         ["source", str(status.get("source", formatting.MISSING))],
         ["market time", formatting.utc_time(status.get("market_time_ns"))],
         ["instruments", formatting.rate(status.get("instruments"))],
-        ["rows in the last pull", formatting.rate(status.get("backlog"))],
+        ["rows in the last pull, largest", f"{status.get('backlog', 0):,} / {status.get('largest_backlog', 0):,}"],
         ["steps", formatting.rate(status.get("steps"))],
         ["step", f"{formatting.basis_points(status.get('step_ms'))} ms"],
         ["fits", formatting.rate(status.get("fits"))],
         ["fit", f"{formatting.basis_points(status.get('fit_ms'))} ms"],
         ["surfaces published", formatting.rate(status.get("published"))],
         ["tick to surface, p50 / p99", f"{_ms(latency.get('p50'))} / {_ms(latency.get('p99'))}"],
+        ["tick to row, p50 / p99", f"{_ms(latency.get('row_p50'))} / {_ms(latency.get('row_p99'))}"],
         ["kernels", f"compiling {kernels['done']} / {kernels['total']}" if compiling else "ready"],
         ["events lost", formatting.rate(status.get("dropped_events"))],
+    ]
+
+
+def ledger_rows(status: dict[str, Any]) -> list[list[tables.Cell]]:
+    """Return a row per stage of the engine's ledger."""
+    return [
+        [
+            stage,
+            *(f"{counts.get(name, 0):,.0f}" for name in ("offered", "coalesced", "skipped", "done")),
+            _share(counts["offered"] - counts["done"], counts["offered"]),
+            f"{counts.get('cpu_ms', 0.0) / 1e3:,.1f}",
+        ]
+        for stage, counts in (status.get("ledger") or {}).items()
+    ]
+
+
+def audit_rows(status: dict[str, Any]) -> list[list[tables.Cell]]:
+    """Return a row per kind of skipped work: the worst difference found, beside its threshold, red when beyond it."""
+    rows: list[list[tables.Cell]] = []
+    for kind, audit in (status.get("audits") or {}).items():
+        worst, beyond = f"{audit['worst_bp']:.3f}", f"{audit['breaches']:,.0f}"
+        mark = "bad" if audit["breaches"] else "good"
+        threshold = f"{audit['threshold_bp']:g}" if audit["audited"] else formatting.MISSING
+        rows.append([kind, f"{audit['audited']:,.0f}", (worst, mark), threshold, (beyond, mark)])
+    return rows
+
+
+def process_rows(status: dict[str, Any]) -> list[list[tables.Cell]]:
+    """Return a row per process of this server."""
+    return [
+        [name, f"{reading['cpu_percent']:.1f}", f"{reading['rss_mb']:,.0f}"]
+        for name, reading in (status.get("processes") or {}).items()
     ]
 
 
@@ -126,5 +167,5 @@ def _ms(value: float | None) -> str:
     return f"{value:.0f} ms" if formatting.is_number(value) else formatting.MISSING
 
 
-def _share(part: int, whole: int) -> str:
+def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f}" if whole else formatting.MISSING

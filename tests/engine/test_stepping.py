@@ -1,0 +1,102 @@
+"""Steps beside the loop: changes conflate while one runs, results are taken in order, and the loop goes on meanwhile."""
+
+import asyncio
+import threading
+
+import numpy as np
+from made_rows import NOW, made_market
+
+from volsurface.engine.materiality import Thresholds
+from volsurface.engine.stepping import Inputs, Stepper
+from volsurface.surface.options import FitOptions
+
+
+class Market:
+    """A stepper on made rows that notes what its steps were given."""
+
+    def __init__(self, audit_share: float = 0.0) -> None:
+        state, self.rows = made_market()
+        self.steps: list[int] = []
+        self.published: list[tuple[str, bytes]] = []
+        self.findings: list = []
+        self.gate = threading.Event()
+        self.gate.set()
+        thresholds = Thresholds(audit_share=audit_share)
+        self.stepper = Stepper(
+            ["BTC"], lambda: Inputs(NOW + len(self.steps), FitOptions(), thresholds), lambda: self.rows, self.encode,
+            lambda name, result, message, inputs, ms: self.published.append((name, message)), self.findings.append,
+        )  # fmt: skip
+        waiting = self.stepper.waiting["BTC"]
+        waiting.list(list(range(self.rows.size)), state.instruments)
+        step = waiting.state.step
+
+        def noted(rows, changed, *rest, **named):
+            self.steps.append(changed.size)
+            self.gate.wait(30)
+            return step(rows, changed, *rest, **named)
+
+        waiting.state.step = noted
+
+    def encode(self, name, result, inputs) -> bytes:
+        assert threading.current_thread() is not threading.main_thread()
+        return b"message"
+
+    async def until(self, condition) -> None:
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+
+async def test_changes_wait_while_a_step_runs_and_are_one_step_then() -> None:
+    market, stop = Market(), asyncio.Event()
+    running = asyncio.create_task(market.stepper.run(stop, lambda: 0.001))
+    market.gate.clear()
+    market.stepper.note(np.arange(market.rows.size))
+    await market.until(lambda: len(market.steps) == 1)
+    for _ in range(50):  # more than there are instruments
+        market.stepper.note(np.array([1, 2, 3]))
+        market.stepper.note(np.array([3, 4]))
+    assert len(market.steps) == 1
+    market.gate.set()
+    await market.until(lambda: len(market.steps) >= 2 and market.published)
+    assert market.steps[0] == market.rows.size
+    assert market.steps[1] == 4
+    stop.set()
+    await asyncio.wait_for(running, 30)
+    assert ("BTC", b"message") in market.published
+
+
+async def test_without_changes_an_underlying_is_stepped_all_the_same() -> None:
+    market, stop = Market(), asyncio.Event()
+    running = asyncio.create_task(market.stepper.run(stop, lambda: 0.001))
+    await market.until(lambda: len(market.steps) >= 2)
+    stop.set()
+    await asyncio.wait_for(running, 30)
+    assert market.steps[:2] == [0, 0]
+
+
+async def test_skipped_work_is_audited_after_the_step() -> None:
+    market, stop = Market(audit_share=1.0), asyncio.Event()
+    running = asyncio.create_task(market.stepper.run(stop, lambda: 0.001))
+    market.stepper.note(np.arange(market.rows.size))
+    await market.until(lambda: market.published)
+    market.stepper.note(np.arange(market.rows.size))
+    await market.until(lambda: len(market.findings) >= 3)
+    stop.set()
+    await asyncio.wait_for(running, 30)
+    assert {finding.kind for finding in market.findings} == {"vols"}
+    assert all(finding.error <= finding.threshold for finding in market.findings)
+
+
+async def test_a_new_listing_waits_for_the_step_to_end() -> None:
+    market, stop = Market(), asyncio.Event()
+    waiting = market.stepper.waiting["BTC"]
+    instruments = list(waiting._listed[0][1])
+    waiting.begin()
+    assert waiting.state.iids.size == market.rows.size
+    waiting.forget_listing()
+    waiting.list([0, 1], instruments[:2])
+    assert waiting.state.iids.size == market.rows.size
+    assert waiting.begin().size == 0
+    assert waiting.state.iids.tolist() == [0, 1]
+    stop.set()
