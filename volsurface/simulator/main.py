@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from volsurface.clock import Clock, SystemClock
 from volsurface.errors import ServiceError, VenueError, unknown_name
+from volsurface.simulator.bybit_protocol import BybitVenue
 from volsurface.simulator.deribit_protocol import DeribitVenue
 from volsurface.simulator.fault_table import fault_named
 from volsurface.simulator.market import VenueMarket
+from volsurface.simulator.okx_protocol import OkxVenue
 from volsurface.simulator.server import VenueServer
 from volsurface.simulator.true_surface import profile
 from volsurface.simulator.venue import Venue
@@ -21,7 +23,9 @@ logger = logging.getLogger(__name__)
 
 # A venue that can be simulated: its protocol, made around its view of the market.
 PROTOCOLS: dict[str, Callable[[VenueMarket], Venue]] = {
+    "bybit": BybitVenue,
     "deribit": DeribitVenue,
+    "okx": OkxVenue,
 }
 VENUES = tuple(PROTOCOLS)
 

@@ -35,7 +35,7 @@ from volsurface.venues.pacing import Pace
 from volsurface.venues.rest_listed import MALFORMED, RestListedCodec, Route
 from volsurface.venues.rest_listing import Page
 from volsurface.venues.sharding import WHOLE, connections_for
-from volsurface.venues.subscriptions import UNSUBSCRIBE
+from volsurface.venues.subscriptions import SUBSCRIBE, UNSUBSCRIBE
 
 URL = "wss://ws.okx.com:8443/ws/v5/public"
 REST_URL = "https://openapi.okx.com"
@@ -228,7 +228,7 @@ class OkxCodec(RestListedCodec[OptionStream]):
                 self._timers.set(now_ns + (MOVE_S + self.shard[0]) * NS_PER_S, "move")
         elif envelope.arg is None:
             self.reject(frame, "neither an answer nor market data", now_ns)
-        elif envelope.event in ("subscribe", UNSUBSCRIBE):
+        elif envelope.event in (SUBSCRIBE, UNSUBSCRIBE):
             channel = _channel(envelope.arg)
             self.take_confirmed(call_id or self._calls.waiting_for(channel) or 0, [channel], [], now_ns)
         elif not envelope.event:  # a channel we do not follow, or an argument written in another order
@@ -242,10 +242,11 @@ class OkxCodec(RestListedCodec[OptionStream]):
 
     def _take_error(self, envelope: Envelope, call_id: int, now_ns: int) -> None:
         """Make an error an event; one that names its channel refuses that alone, the others of the request go on."""
-        text = f"{VENUE} refused a request: {envelope.code} {envelope.msg}"
-        self.reports.event("reject_frame", now_ns, "error", text)
         named = _NO_SUCH.search(envelope.msg) if envelope.code == NO_SUCH_CHANNEL else None
         call = self._calls.get(call_id)
+        if call is None or call.operation == SUBSCRIBE:  # what is to be left may be gone already
+            text = f"{VENUE} refused a request: {envelope.code} {envelope.msg}"
+            self.reports.event("reject_frame", now_ns, "error", text)
         if call is None:
             return
         refused = []
