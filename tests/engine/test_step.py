@@ -174,7 +174,7 @@ def test_displayed_change_is_the_largest_move_of_a_shown_point() -> None:
     assert displayed_change(vols, None) == float("inf")
 
 
-def test_after_a_fit_that_is_not_certified_everything_is_tried_again_a_second_later() -> None:
+def test_after_a_fit_without_an_expiry_at_fault_everything_is_tried_again_a_second_later() -> None:
     state, rows = made_market()
     first = state.step(rows, everything(rows), NOW, OPTIONS, THRESHOLDS)
     instruments = state.instruments
@@ -185,9 +185,9 @@ def test_after_a_fit_that_is_not_certified_everything_is_tried_again_a_second_la
     held = state.step(rows, np.flatnonzero(near), later, OPTIONS, THRESHOLDS)
     assert held.fit is not None
     assert first.fit is not None
-    assert held.fit.surface.state == "stale"
-    assert held.fit.surface.state_reason
-    assert [s.parameters for s in held.fit.surface.smiles] == [s.parameters for s in first.fit.surface.smiles]
+    assert [smile.state for smile in held.fit.surface.smiles] == ["stale", "certified", "certified"]
+    assert "is left out" in held.fit.surface.state_reason
+    assert held.fit.surface.smiles[0].parameters == first.fit.surface.smiles[0].parameters
     quote(rows, instruments, np.zeros(len(instruments)))
     again = state.step(rows, np.flatnonzero(near), later + RETRY_NS + 1, OPTIONS, THRESHOLDS)
     assert again.refitted == len(EXPIRIES)

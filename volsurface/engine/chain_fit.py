@@ -62,7 +62,7 @@ def fit_chain(
     when the chain has no quote of it. Where no certified fit exists between fixed neighbours, the neighbours are fitted
     too, then everything. timer: a counter in nanoseconds, for `timing_ms`; time is an argument here.
 
-    The surface is "certified"; or "stale": no certified fit is near the quotes, this is the last one; or "fallback": an
+    The surface is "certified", with `state_reason` when an expiry at fault had to be left out; or "stale": no certified fit is near the quotes, this is the last one; or "fallback": an
     eSSVI surface, certified too; or "failed", without smiles. Never raises for what the quotes are; an expiry that cannot
     be fitted is left out and its quotes say why.
     """
@@ -73,14 +73,14 @@ def fit_chain(
     before = {smile.expiry_ns: smile for smile in previous.smiles} if previous else {}
     prepared = _prepare(chain, before, options, laps)
     quotes, forwards = prepared.quotes, prepared.forwards
-    reasons = quotes.reason.copy()
     fits = ExpiryFits(prepared, before, chain.time_ns, options)
     smiles: list[Smile] | None = None
     for chosen in _widening(forwards.expiry_ns, expiries, before):
-        quotes.reason[:] = reasons
         smiles = fits.certified(chosen, None if expiries is None else frozenset(expiries))
         if smiles is not None:
             break
+    if smiles is None:
+        smiles = fits.without_those_at_fault()
     laps.end("calibrate")
     surface = _settled(chain, smiles, fits, previous)
     _evaluate(quotes, prepared.place, forwards, {smile.expiry_ns: smile for smile in surface.smiles})
@@ -210,9 +210,8 @@ def _settled(chain: Chain, smiles: list[Smile] | None, fits: ExpiryFits, previou
         certificate = certify(smiles)
         if certificate.ok:
             state = "certified" if smiles else "failed"
-            return Surface(
-                chain.underlying, chain.time_ns, tuple(smiles), certificate, state, "" if smiles else "no expiry to fit"
-            )
+            words = fits.left_out if smiles else "no expiry to fit"
+            return Surface(chain.underlying, chain.time_ns, tuple(smiles), certificate, state, words)
         reason = "the repaired surface is not certified"  # cannot be: the repair certifies the same numbers
     held = _held(chain.time_ns, fits, previous)
     if held is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from volsurface.market.forward import Forwards
 from volsurface.surface.calibration import Slices, calibrate, slices
 from volsurface.surface.essvi import fit_essvi
+from volsurface.surface.faults import crossing_expiry
 from volsurface.surface.options import FitOptions
 from volsurface.surface.quality import refusal
 from volsurface.surface.quoted import REASON_CODE, QuotedVols
@@ -17,6 +18,9 @@ from volsurface.surface.smile import Smile
 
 _FEW_QUOTES, _OUTLIER = REASON_CODE["few_quotes"], REASON_CODE["outlier"]
 _BY_DESIGN = REASON_CODE["in_the_money"]  # the other option of the strike stands for it: not counted as rejected
+_REFUSED = REASON_CODE["expiry_refused"]
+FAULTY_SHARE = 3  # one expiry in so many may be left out for the others' sake
+FAR = "certified but far from the quotes"
 FEWEST = 3  # strikes for a smile whose m and sigma are borrowed from a neighbour
 
 
@@ -40,13 +44,19 @@ class _Points(NamedTuple):
 
 
 class ExpiryFits:
-    """Fits of one chain. `reason` says why the last call of `certified` returned None."""
+    """Fits of one chain.
+
+    reason: why the last call of `certified` returned None. left_out: the expiries that `without_those_at_fault` refused, and
+    why, in words; empty when there are none.
+    """
 
     def __init__(self, quoted: Quoted, before: dict[int, Smile], now_ns: int, options: FitOptions) -> None:
         self._quotes, self._place, self._forwards, self._years = quoted
         self._before, self._now_ns, self._options = before, now_ns, options
         self._expiries: list[int] = self._forwards.expiry_ns.tolist()
-        self.reason = ""
+        self._cleaned = self._quotes.reason.copy()
+        self._refused: int | None = None
+        self.reason = self.left_out = ""
 
     def certified(self, chosen: np.ndarray, named: frozenset[int] | None) -> list[Smile] | None:
         """Return smiles, nearest first, that are certified together and near the quotes, or None.
@@ -54,6 +64,7 @@ class ExpiryFits:
         chosen: mask of the expiries to fit; outliers among their quotes and poor expiries are marked. named: expiries that
         the caller wants refitted, None for all: only of these an old smile that cannot be fitted is stale.
         """
+        self._quotes.reason[:] = self._cleaned
         points = self._points(chosen)
         fitted = {self._expiries[at] for at in points.which}
         kept = {}
@@ -71,6 +82,37 @@ class ExpiryFits:
             found = self._solve(_picked(points, ~points.borrowed), old)
         return found
 
+    def without_those_at_fault(self) -> list[Smile] | None:
+        """Return what `certified` gives when the expiries at fault, a third at most, are left out one at a time, or None.
+
+        To be asked when `certified` has failed with everything. At fault is the expiry whose quotes cross those of others, by
+        `faults.crossing_expiry`, else the one whose certified fit was refused for being far from its quotes.
+        """
+        left, words = np.ones(len(self._expiries), bool), []
+        for _ in range(len(self._expiries) // FAULTY_SHARE):
+            points = self._points(left)
+            points = _picked(points, ~points.borrowed)
+            free = calibrate(points.slices, self._options)
+            found = crossing_expiry(points.slices, free.parameters, free.used, self._years[points.which])
+            if found is not None:
+                at, why = int(points.which[found]), "its quotes cross those of other expiries"
+            elif self._refused is not None and left[self._refused]:
+                at, why = (
+                    self._refused,
+                    self.reason.removeprefix(f"{FAR}: {self._name(self._expiries[self._refused])}: "),
+                )
+            else:
+                return None
+            left[at] = False
+            words.append(f"{self._name(self._expiries[at])} is left out: {why}")
+            smiles = self.certified(left, None)
+            if smiles is not None:
+                mine = ~left[self._place]
+                self._quotes.reason[mine & self._quotes.used] = _REFUSED
+                self.left_out = "; ".join(words)
+                return smiles
+        return None
+
     def free(self) -> list[Smile]:
         """Return the free fit of every expiry with enough quotes, uncertified."""
         points = self._points(np.ones(self._years.size, bool))
@@ -84,6 +126,7 @@ class ExpiryFits:
 
     def fallback(self) -> list[Smile]:
         """Return eSSVI smiles of every expiry with enough quotes; empty when there is none or a number is not finite."""
+        self._quotes.reason[:] = self._cleaned
         points = self._points(np.ones(self._years.size, bool))
         points = _picked(points, ~points.borrowed)
         if not points.which.size:
@@ -175,14 +218,14 @@ class ExpiryFits:
                 self.reason = "too few strikes and no neighbour to borrow a shape from"
                 return None
         repaired = repair(joint, used, parameters, fixed, pinned, warm if self._before else None)
+        self._refused = None
         if repaired is None:
             self.reason = "no surface free of arbitrage was found near the quotes"
             return None
         where, why = refusal(joint, used, parameters, repaired.parameters)
         if why:
-            self.reason = (
-                f"certified but far from the quotes: {self._name(order[where]) if where >= 0 else 'surface'}: {why}"
-            )
+            self._refused = self._expiries.index(order[where]) if where >= 0 else None
+            self.reason = f"{FAR}: {self._name(order[where]) if where >= 0 else 'surface'}: {why}"
             return None
         self._quotes.reason[points.rows[~used]] = _OUTLIER
         methods = [

@@ -34,7 +34,8 @@ from volsurface.surface.surface import Surface
 KEEP_ALIVE_NS = 1_000_000_000
 # All expiries are refitted this often, whatever the thresholds say.
 REFIT_ALL_NS = 30_000_000_000
-# After a fit that is not certified the next attempt, of everything, comes this much later: it is the dearest kind.
+# After a fit that is not certified, or lacks an expiry at fault, the next attempt, of everything, comes this much later: it
+# is the dearest kind.
 RETRY_NS = 1_000_000_000
 STAGES = ("quotes", "forwards", "fits", "moves", "publications")
 
@@ -170,9 +171,9 @@ class UnderlyingState:
     def _dirty(self, material: np.ndarray, live: np.ndarray, now_ns: int) -> tuple[np.ndarray, bool]:
         """Return the mask of expiries to act on, and whether that is all of them, fitted anew."""
         everything = now_ns - self._refitted_ns > REFIT_ALL_NS or now_ns < self._refitted_ns or self._fit is None
-        if self._fit is not None and self._fit.surface.state != "certified" and not everything:
+        if self._fit is not None and self._fit.surface.state_reason and not everything:
             everything = now_ns - self._refitted_ns > RETRY_NS
-            # One expiry refitted beside what is held or a fallback would certify nothing.
+            # Beside what is held, a fallback or an expiry that was left out one expiry would be refitted in vain.
             material = np.zeros_like(live)
         if everything:
             self._refitted_ns = now_ns

@@ -24,6 +24,7 @@ REASONS = (
     "venue_stale",
     "venue_locked",
     "off_market",
+    "expiry_refused",
 )
 REASON_CODE = {name: code for code, name in enumerate(REASONS)}
 

@@ -26,7 +26,7 @@ class Surface:
     """All smiles of `underlying` valued at `valuation_time_ns` (market time), nearest expiry first.
 
     state: "certified" when the certificate is ok; "stale", "fallback" and "failed" otherwise. state_reason: in words, why
-    it is not "certified", empty when it is. Two surfaces are equal when every field is.
+    it is not "certified", or which expiry is left out of it because no surface near its quotes and the others' is. Two surfaces are equal when every field is.
     """
 
     underlying: str
