@@ -165,7 +165,7 @@ def _faults_help() -> str:
 def simulate(
     rate: Annotated[float, typer.Option(help="Messages per second, all venues together.")] = 1000.0,
     venues: Annotated[list[str] | None, typer.Option(help="Venues to play; default deribit.")] = None,
-    more_venues: Annotated[list[str] | None, typer.Argument(metavar="[VENUE]...", help="More venues to play.")] = None,
+    more_venues: Annotated[list[str] | None, typer.Argument(metavar="VENUE", help="More venues to play.")] = None,
     underlyings: Annotated[str, typer.Option(help="Coins, separated by commas.")] = "BTC,ETH",
     seed: Annotated[int, typer.Option(help="The same seed gives the same market.")] = 1,
     port: Annotated[

@@ -1,6 +1,10 @@
 """The ingest benchmark measures what it says: its frames have the stated size and all of them are understood."""
 
+import pytest
+
 from volsurface.bench import ingest
+from volsurface.bench.ingest_venues import venue_rows
+from volsurface.simulator.main import VENUES
 
 
 def test_frames_have_the_size_of_real_ones():
@@ -16,3 +20,10 @@ def test_every_variant_gives_a_figure():
     )  # raises when a frame is rejected, a book has a gap or a message is lost
     assert len(rows) == 6
     assert all(row["us"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_every_venue_gives_its_figures(venue: str) -> None:
+    rows = venue_rows([venue], messages=2000, sockets=venue == "deribit")  # raises when its own frames are rejected
+    assert {"json alone", "msgspec alone", "codec + row table"} <= {row["what"] for row in rows}
+    assert all(row["us"] > 0 and row["rows"] > 0.2 and row["bytes"] > 50 for row in rows)

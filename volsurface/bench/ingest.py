@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from websockets.asyncio.server import ServerConnection, serve
 
+from volsurface.bench.ingest_venues import venue_rows
 from volsurface.clock import SystemClock
 from volsurface.io.connection import Connection
 from volsurface.market.row_table import RowTable
@@ -32,14 +33,20 @@ TIME_MS = 1_790_133_840_888
 
 
 def main(as_json: bool) -> int:
-    """Print the table, or its rows as JSON."""
-    rows = run()
+    """Print the tables, or their rows as JSON."""
+    rows, of_venues = run(), venue_rows()
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps(rows + of_venues))
         return 0
     table = Table("what", "us/message", "messages/s per core", title="ingest, bytes to rows, best of three")
     for row in rows:
         table.add_row(row["what"], f"{row['us']:.2f}", f"{1e6 / row['us']:,.0f}")
+    Console().print(table)
+    table = Table("venue", "what", "us/message", "messages/s per core", "bytes/message", "rows/message")
+    table.title = "ingest by venue, messages of its simulator"
+    for row in of_venues:
+        rate = f"{1e6 / row['us']:,.0f}"
+        table.add_row(row["venue"], row["what"], f"{row['us']:.2f}", rate, f"{row['bytes']:.0f}", f"{row['rows']:.2f}")
     Console().print(table)
     return 0
 

@@ -46,6 +46,7 @@ def simulate_main(
     log_level: str,
 ) -> int:
     """Run the simulator until it is stopped; prints the address to give to `volsurface serve`."""
+    from volsurface.simulator.fault_table import fault_named
     from volsurface.simulator.main import VENUES, run_simulator
 
     names = [name.strip().lower() for text in venues for name in text.split(",") if name.strip()]
@@ -56,6 +57,8 @@ def simulate_main(
         raise SettingsError(f"--rate must be above 0 and at most 200000 messages per second, found {rate:g}")
 
     fault_rates = dict(_fault(text) for text in faults)
+    for fault in fault_rates:
+        fault_named(fault)
 
     def ready(urls: dict[str, str]) -> None:
         print(" ".join(f"--venue-url {name}={url}" for name, url in urls.items()), flush=True)

@@ -25,7 +25,6 @@ from volsurface.simulator.venue import BookMove, Changes, Follows
 
 NS_PER_MS = 1_000_000
 STORM_S = 2.0
-RESET_BY = 60_000_000_000  # how far a book's numbering falls when it starts over
 DVOL_YEARS = 30.0 / 365.0
 
 
@@ -269,7 +268,7 @@ class DeribitSession:
         if fault == "snapshot" and option is not None and names:
             self._send_snapshot(names, option, now_ns // NS_PER_MS)
         elif fault == "sequence_reset" and option is not None and names:
-            self._numbers_behind[option] = self._numbers_behind.get(option, 0) + RESET_BY
+            self._numbers_behind[option] = option.book.change_id - 1  # 0 would stand for an empty book
         elif fault == "silent_drop":
             self.leave_out = True
         elif fault == "heartbeat":

@@ -1,26 +1,16 @@
-"""A venue's codecs against its simulator in memory under a simulated clock: what a socket and a REST client would do.
+"""A venue with few options, its codecs, and what is compared between the two."""
 
-Nothing here knows a venue. Connections are made again a quarter of a second after they are lost, as `io.connection` does;
-requests are answered at the next step.
-"""
-
-import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from volsurface.market.instrument import Directory, Instrument
-from volsurface.simulator.link import Link
+from volsurface.simulator.in_memory import wires_to
 from volsurface.simulator.main import simulated_venue
 from volsurface.simulator.market import Option
 from volsurface.simulator.venue_host import VenueHost
-from volsurface.venues.codec import Codec
-from volsurface.venues.registry import default_url, make_codec
 
 S, MS = 1_000_000_000, 1_000_000
 STEP_NS = 100 * MS
-RECONNECT_NS = 250 * MS
-REST_URL = "http://simulated"
 CHANNELS = ("ticker", "book")
 SIZE_TOLERANCE = 1e-9
 MOST_VOL, HOUR = 10.0, 3600 * S  # a vol above is a percentage, but in an option's last hour it may be true
@@ -70,72 +60,6 @@ class KitSink:
         self.events.append((kind, text))
 
 
-class Wire:
-    """One codec and its way to the venue."""
-
-    def __init__(self, codec: Codec, host: VenueHost, path: str) -> None:
-        self.codec, self._host, self._path = codec, host, path + getattr(codec, "path", "")
-        self.link: Link | None = None
-        self.tap: Callable[[bytes], object] | None = None  # sees what the codec is about to receive
-        self._dial_ns = 0
-        self._requests: list[Any] = []
-
-    def step(self, now_ns: int) -> None:
-        """Do what is due: dial, deliver, let timers run, hang up."""
-        codec = self.codec
-        if self.link is None:
-            if now_ns < self._dial_ns:
-                return
-            self.link = self._host.join(now_ns, self._path)
-            if self.link is None:
-                self._dial_ns = now_ns + RECONNECT_NS
-                codec.disconnected(now_ns, "refused")
-                return
-            codec.connected(now_ns)
-        requests, self._requests = self._requests, []
-        for request in requests:
-            target = request.url.removeprefix(REST_URL)
-            status, body = self._host.rest(target, now_ns)
-            if self.tap is not None:
-                self.tap(body)
-            codec.answered(request.tag, status, body, now_ns)
-        self.deliver(now_ns)
-        due_ns = codec.deadline_ns()
-        if due_ns is not None and due_ns <= now_ns:
-            codec.timer(now_ns)
-        self._exchange(now_ns)
-        link = self.link
-        if codec.hang_up:
-            self._lost(now_ns, codec.hang_up)
-        elif link.close is not None and link.arrival_ns() is None:
-            self._lost(now_ns, f"closed by the venue: {link.close[0]} {link.close[1]}")
-
-    def deliver(self, now_ns: int) -> None:
-        """Hand the codec every frame that has arrived."""
-        link = self.link
-        if link is not None:
-            for frame in link.frames_due(now_ns):
-                if self.tap is not None:
-                    self.tap(frame)
-                self.codec.receive(frame, now_ns)
-            self._exchange(now_ns)
-
-    def _exchange(self, now_ns: int) -> None:
-        link = self.link
-        assert link is not None
-        for frame in self.codec.frames_to_send():
-            link.receive(frame, now_ns)
-        self._requests += self.codec.requests_to_make()
-
-    def _lost(self, now_ns: int, reason: str) -> None:
-        assert self.link is not None
-        self._host.leave(self.link)
-        self.link = None
-        self._requests = []
-        self._dial_ns = now_ns + RECONNECT_NS
-        self.codec.disconnected(now_ns, reason)
-
-
 class Drive:
     """A simulated venue, few options, and as many codecs as its limits require, stepped together."""
 
@@ -149,12 +73,7 @@ class Drive:
         self.sink = sink or KitSink()
         self.now_ns = start_ns
         self.venue = venue
-        count = importlib.import_module(f"volsurface.venues.{venue}").connections(len(self.market.options), channels)
-        path = urlsplit(default_url(venue)).path
-        self.wires = [
-            Wire(make_codec(venue, ["BTC"], channels, self.sink, REST_URL, (i, count)), self.host, path)
-            for i in range(count)
-        ]
+        self.wires = wires_to(self.host, ["BTC"], channels, self.sink)
 
     def run(self, seconds: float) -> None:
         """Let market, venue and codecs go on."""

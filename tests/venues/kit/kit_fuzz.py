@@ -18,6 +18,7 @@ from kit_scenarios import NOON
 
 from volsurface.market.instrument import Instrument
 from volsurface.simulator.fault_table import FAULTS
+from volsurface.simulator.in_memory import REST_URL
 
 NUMBER = re.compile(rb"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 STRANGE = [
@@ -100,12 +101,13 @@ class OracleSink(KitSink):
         self.carried = Carried()
         self.checked = 0
         self.foreign: list[str] = []
+        self._contract_size: dict[int, float] = {}
 
-    def _check(self, what: str, *values: float) -> None:
+    def _check(self, what: str, *values: float, contract_size: float = 1.0) -> None:
         self.checked += len(values)
         has = self.carried.has
         for value in values:
-            if math.isinf(value) or not has(value):
+            if math.isinf(value) or not (has(value) or has(round(value / contract_size, 9))):
                 self.foreign.append(f"{what}: {value!r} in {values}")
                 return
 
@@ -113,12 +115,17 @@ class OracleSink(KitSink):
         symbol = self.directory[iid].symbol
         if not (-LARGEST_ROW_INTEGER <= ts_venue_ns < LARGEST_ROW_INTEGER and -1 <= seq < LARGEST_ROW_INTEGER):
             self.foreign.append(f"{symbol}: no row holds the time {ts_venue_ns} and number {seq}")
-        self._check(symbol, float(ts_venue_ns), *((float(seq),) if seq > 0 else ()), *values)
+        self._check(
+            symbol, float(ts_venue_ns), *((float(seq),) if seq > 0 else ()), *values,
+            contract_size=self._contract_size[iid],
+        )  # fmt: skip
 
     def listed(self, instruments: Sequence[Instrument], now_ns: int) -> list[int]:
         for instrument in instruments:
             self._check(f"listing of {instrument.symbol}", instrument.strike)
-        return super().listed(instruments, now_ns)
+        iids = super().listed(instruments, now_ns)
+        self._contract_size.update(zip(iids, [instrument.contract_size for instrument in instruments]))
+        return iids
 
     def ticker(self, iid: int, flags: int, ts_venue_ns: int, ts_recv_ns: int, seq: int, *values: float) -> None:
         self._check_row(iid, ts_venue_ns, seq, values)
@@ -164,11 +171,12 @@ class Fuzzed:
         self.raised += other.raised
 
 
-def live_drive(venue: str, seed: int, seconds: float = 1.5) -> Drive:
+def live_drive(venue: str, seconds: float = 1.5) -> Drive:
     """Return a drive that is live, with an oracle as its sink."""
-    drive = Drive(venue, seed, NOON, sink=OracleSink(), channels=FUZZED_CHANNELS, strikes=1)
+    drive = Drive(venue, 1, NOON, sink=OracleSink(), channels=FUZZED_CHANNELS, strikes=1)
     for wire in drive.wires:
-        wire.tap = drive.sink.carried.take
+        wire.on_frame = drive.sink.carried.take
+        wire.on_answer = lambda _, body: drive.sink.carried.take(body)
     drive.run(seconds)
     return drive
 
@@ -178,7 +186,7 @@ def simulated_frames(venue: str) -> list[list[bytes]]:
     drive = Drive(venue, 1, NOON, channels=FUZZED_CHANNELS, strikes=1)
     frames: list[list[bytes]] = [[] for _ in drive.wires]
     for wire, kept in zip(drive.wires, frames):
-        wire.tap = kept.append
+        wire.on_frame = kept.append
     drive.run(3.0)
     for name in FAULTS:
         drive.host.faults.inject(name, drive.now_ns, 0.2)
@@ -213,7 +221,7 @@ def fuzz(venue: str, count: int, seed: int, corpus: Sequence[Sequence[bytes]]) -
     draw = random.Random(f"{venue} {seed}")
     result = Fuzzed()
     while result.frames < count:
-        drive = live_drive(venue, seed)
+        drive = live_drive(venue)
         sink = drive.sink
         before = sum(wire.codec.rejected for wire in drive.wires)
         now_ns = drive.now_ns
@@ -230,7 +238,7 @@ def fuzz(venue: str, count: int, seed: int, corpus: Sequence[Sequence[bytes]]) -
                 if number % EVERY == 0:
                     codec.frames_to_send()
                     for request in codec.requests_to_make():
-                        body = drive.host.rest(request.url.removeprefix("http://simulated"), now_ns)[1]
+                        body = drive.host.rest(request.url.removeprefix(REST_URL), now_ns)[1]
                         body = mutated(body, frame, draw) if draw.random() < 0.5 else body
                         sink.carried.take(body)
                         codec.answered(request.tag, 200, body, now_ns)
