@@ -29,7 +29,7 @@ from volsurface.venues.codec import Sink
 from volsurface.venues.pacing import Pace
 from volsurface.venues.rest_listed import MALFORMED, RestListedCodec, Route
 from volsurface.venues.rest_listing import Page
-from volsurface.venues.sharding import WHOLE, connections_for, in_shard
+from volsurface.venues.sharding import WHOLE, Capacity, connections_for, in_shard
 from volsurface.venues.subscriptions import SUBSCRIBE, UNSUBSCRIBE
 
 URL = "wss://stream.bybit.com/v5/public/option"
@@ -65,7 +65,7 @@ class BybitCodec(RestListedCodec[OptionStream]):
 
     venue = VENUE
     per_call = TOPICS_PER_CALL
-    channels_per_connection, letters_per_connection = MAX_TOPICS, MAX_LETTERS
+    capacity = Capacity(MAX_TOPICS, MAX_LETTERS)
     ping_s, ping_always = 20, True
     refresh_s = 300  # nothing tells of new options
     blocked_s: ClassVar[dict[int, int]] = {403: 600}  # too many requests: the venue asks for ten minutes without any

@@ -34,7 +34,7 @@ from volsurface.venues.okx_streams import FamilyStream, IndexStream, OptionStrea
 from volsurface.venues.pacing import Pace
 from volsurface.venues.rest_listed import MALFORMED, RestListedCodec, Route
 from volsurface.venues.rest_listing import Page
-from volsurface.venues.sharding import WHOLE, connections_for
+from volsurface.venues.sharding import WHOLE, Capacity, connections_for
 from volsurface.venues.subscriptions import SUBSCRIBE, UNSUBSCRIBE
 
 URL = "wss://ws.okx.com:8443/ws/v5/public"
@@ -82,7 +82,7 @@ class OkxCodec(RestListedCodec[OptionStream]):
 
     venue = VENUE
     per_call = MAX_ARGUMENTS
-    channels_per_connection = letters_per_connection = 1 << 30  # the venue names no limit
+    capacity = Capacity(channels=1 << 30, letters=1 << 30)  # the venue names no limit
     ping_s, ping_always = 20, False  # the venue cuts what is silent for 30 s
     refresh_s = 3600  # `instruments` tells changes at once; this repairs what it may have missed
 

@@ -1,7 +1,6 @@
 """OKX's listings: which instrument family holds the options of a coin, and an entry turned into an `Instrument`."""
 
 from dataclasses import dataclass
-from math import isfinite
 
 from volsurface.market.instrument import CALL, COIN, PUT, STABLE, Instrument
 from volsurface.venues.normalised import NS_PER_MS
@@ -11,6 +10,7 @@ from volsurface.venues.text_numbers import MAX_MILLISECONDS
 VENUE = "okx"
 UM = "_UM"  # options settled in dollars instead of the coin
 RIGHTS = {"C": CALL, "P": PUT}
+SMALLEST_CONTRACT, LARGEST_CONTRACT = 1e-9, 1e9  # coins; a listing that says more or less is damaged
 # An option that costs more than 0.005 coin moves by 0.0005, whatever smaller tick the listing names.
 COARSE_FROM, COARSE_TICK = 0.005, 0.0005
 
@@ -58,7 +58,7 @@ def instrument_from(entry: InstrumentEntry, family: Family) -> Instrument:
         raise ValueError(f"expTime is {entry.expTime!r}")
     size, multiplier = entry.ctVal or 0.0, entry.ctMult or 0.0
     contract_size = size * multiplier
-    if not (contract_size > 0 and isfinite(contract_size)):
+    if not SMALLEST_CONTRACT <= contract_size <= LARGEST_CONTRACT:
         raise ValueError(f"ctVal is {entry.ctVal!r}, ctMult {entry.ctMult!r}")
     if entry.ctValCcy not in ("", family.coin):
         raise ValueError(f"ctValCcy is {entry.ctValCcy!r} in the family {family.name}")

@@ -22,7 +22,7 @@ from volsurface.venues.normalised import NS_PER_S, LatestForward
 from volsurface.venues.pacing import Pace, Timers
 from volsurface.venues.reports import Reports
 from volsurface.venues.rest_listing import Answer, Page, RestListing
-from volsurface.venues.sharding import in_shard
+from volsurface.venues.sharding import Capacity, in_shard
 from volsurface.venues.subscription_calls import ANSWER_S, SubscriptionCalls
 from volsurface.venues.subscriptions import Subscriptions
 
@@ -66,8 +66,7 @@ class RestListedCodec(ABC, Generic[StreamT]):
 
     venue: str
     per_call: ClassVar[int]  # channels one call may name
-    channels_per_connection: ClassVar[int]
-    letters_per_connection: ClassVar[int]  # of all channels' names together
+    capacity: ClassVar[Capacity]
     ping_s: ClassVar[int]  # a sign of life is asked for so long after the last ...
     ping_always: ClassVar[bool]  # ... question, or only after the last frame
     refresh_s: ClassVar[int]  # listings are read again so often
@@ -316,24 +315,14 @@ class RestListedCodec(ABC, Generic[StreamT]):
         new = [i for i in instruments if i.symbol not in self._streams and in_shard(i.symbol, self.shard)]
         new.sort(key=lambda i: i.expiry_ns)
         held = [channel for stream in self._streams.values() for channel in stream.routes]
-        n_channels, n_letters = len(held) + len(self._common), _letters((*held, *self._common))
-        fitting = []
-        for instrument in new:
-            channels = self._channels_of(instrument.symbol)
-            n_channels += len(channels)
-            n_letters += _letters(channels)
-            if n_channels <= self.channels_per_connection and n_letters <= self.letters_per_connection:
-                fitting.append(instrument)
-        left_out = len(new) - len(fitting)
+        fit, why = self.capacity.fitting([*self._common, *held], [self._channels_of(i.symbol) for i in new])
+        left_out = len(new) - fit
         if left_out and left_out != self._left_out:
-            text = (
-                f"{self.venue}: {left_out} of {len(new) + len(self._streams)} options not followed: they need "
-                f"{n_channels} channels of {n_letters} letters, a connection carries {self.channels_per_connection} of "
-                f"{self.letters_per_connection}"
-            )
+            of = len(new) + len(self._streams)
+            text = f"{self.venue}: {left_out} of {of} options not followed: {why}"
             self.reports.event("dropped", now_ns, "warning", text, value=left_out)
         self._left_out = left_out
-        added = self._following.follow(fitting, now_ns)
+        added = self._following.follow(new[:fit], now_ns)
         for stream in added:
             for channel, route in stream.routes.items():
                 self._routes[channel.encode()] = route
@@ -455,8 +444,3 @@ class RestListedCodec(ABC, Generic[StreamT]):
 
 def _pass_over(_frame: bytes, _now_ns: int) -> None:
     """Take a late frame of an option that is not followed any more."""
-
-
-def _letters(channels: Iterable[str]) -> int:
-    """Return the length of channels' names as a request writes them, each in quotes and with a comma."""
-    return sum(len(channel) + 3 for channel in channels)
