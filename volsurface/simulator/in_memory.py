@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from volsurface.simulator.link import Link
 from volsurface.simulator.venue_host import VenueHost
 from volsurface.venues.codec import Codec, HttpRequest, Sink
-from volsurface.venues.registry import default_url, make_codec
+from volsurface.venues.registry import default_url, make_codec, shard_url
 
 RECONNECT_NS = 250_000_000
 REST_URL = "http://simulated"
@@ -25,7 +25,7 @@ class Wire:
     """
 
     def __init__(self, codec: Codec, host: VenueHost, path: str) -> None:
-        self.codec, self._host, self._path = codec, host, path + getattr(codec, "path", "")
+        self.codec, self._host, self._path = codec, host, path
         self.link: Link | None = None
         self.on_frame: Callable[[bytes], object] | None = None
         self.on_answer: Callable[[str, bytes], object] | None = None
@@ -105,8 +105,12 @@ def wires_to(host: VenueHost, underlyings: Sequence[str], channels: Sequence[str
     """Return as many codecs as the venue's limits require for what the host lists, each with its way there."""
     venue = host.market.venue.venue
     count = connections_for(venue, len(host.market.options), channels)
-    path = urlsplit(default_url(venue)).path
+    shards = [(i, count) for i in range(count)]
     return [
-        Wire(make_codec(venue, underlyings, channels, sink, REST_URL, (shard, count)), host, path)
-        for shard in range(count)
+        Wire(
+            make_codec(venue, underlyings, channels, sink, REST_URL, shard),
+            host,
+            urlsplit(shard_url(venue, default_url(venue), shard)).path,
+        )
+        for shard in shards
     ]

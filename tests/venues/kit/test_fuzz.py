@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from kit_drive import Drive
-from kit_fuzz import Carried, Fuzzed, fuzz, recorded_frames, simulated_frames
-from kit_scenarios import NOON
+from kit_fuzz import Carried, Fuzzed, fuzz, live_drive, recorded_frames, simulated_frames
+from kit_scenarios import HEALED_S, NOON
 
 from volsurface.simulator.main import VENUES
 
@@ -64,3 +64,21 @@ def test_the_oracle_knows_conversions_and_nothing_else() -> None:
     carried.take(b'{"iv":53.21,"amount":"7","ts":1700000000123,"delta":"-1.5e-3"}')
     assert all(map(carried.has, (53.21, 53.21 / 100, 0.07, 1_700_000_000_123e6, 0.0015, float("nan"))))
     assert not any(map(carried.has, (53.2, 0.005321, 5321.0, 14.0, 0.0, 1.0)))
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_recorded_frames_are_understood_and_leave_no_trace(venue: str, recorded: Path) -> None:
+    """Real frames, renamed to listed options, in the midst of a live connection: nothing raised, nothing made up, and
+    two seconds later every book is the venue's true one again."""
+    drive = live_drive(venue)
+    frames = recorded_frames(recorded / "samples" / venue, [option.symbol for option in drive.market.options])
+    assert frames
+    for wire in drive.wires:
+        for frame in frames:
+            drive.sink.carried.take(frame)
+            wire.codec.receive(frame, drive.now_ns)
+        drive.run(0.2)
+    drive.run(HEALED_S)
+    drive.settle()
+    assert not drive.sink.foreign
+    assert drive.wrong_books() == []
