@@ -133,7 +133,9 @@ class ScriptedClient:
         """Say something else of venues and engine."""
         now = self.now_ns()
         venue = {
-            "name": "deribit", "state": "live", "last_receive_ns": now, "last_venue_ns": now - 12_000_000, "lag_ms": 12.0,
+            "name": "deribit", "state": "live", "last_receive_ns": now, "last_venue_ns": now - 12_000_000, "lag_ms": 12.0, "clock_ms": 3.0,
+            "drift_ppm": 2.0, "delay_ms": 15.0, "round_trip_ms": 6.0, "quoted": 700, "coverage": 0.9, "connections": 1,
+            "connections_live": 1,
             "age_s": 0.05, "messages": 123_456, "messages_per_s": 5012.0, "rejected": 0, "gaps": 1, "reconnects": 0,
             "subscribed": 920, "listed": 920,
         }  # fmt: skip

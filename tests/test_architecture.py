@@ -52,6 +52,8 @@ PURE = {
     "engine/audit.py",
     "engine/chain_fit.py",
     "engine/expiry_fits.py",
+    "engine/last_quotes.py",
+    "engine/venue_status.py",
 }
 DOING = {"asyncio", "socket", "threading", "multiprocessing", "subprocess", "time", "random"}
 # The compiler's cache is the one thing of the pure rooms that lives on disk.

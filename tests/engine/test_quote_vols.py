@@ -6,7 +6,7 @@ from made_rows import EXPIRIES, FORWARD, NOW, STRIKES, everything, made_market, 
 
 from volsurface.engine.quote_vols import QuoteVols
 from volsurface.market.instrument import CALL, COIN, PUT, Instrument
-from volsurface.market.quote import CLOSED
+from volsurface.market.quote import CLOSED, ROW
 
 N = STRIKES.size
 NONE = np.empty(0, np.int64)
@@ -91,7 +91,7 @@ def test_where_the_venue_tells_no_forward_that_of_the_last_fit_is_used() -> None
     for forward in (FORWARD, FORWARD * 1.001):
         vols.update(rows, NONE, NOW + 1, dict.fromkeys(EXPIRIES, forward), 1e-4, 1e-4)
         assert np.isfinite(vols.vols).sum() > 0.9 * vols.vols.size
-        assert vols.newest_forward().tolist() == [forward] * 3
+        assert vols.forwards({}, ()).tolist() == [forward] * 3
 
 
 def test_more_instruments_continue_from_the_vols_of_fewer() -> None:
@@ -109,3 +109,21 @@ def test_more_instruments_continue_from_the_vols_of_fewer() -> None:
     grown[: rows.size] = rows
     changes = more.update(grown, np.arange(grown.size), NOW + 2, {}, 1e-4, 1e-4)
     assert changes.material.tolist() == [True, True, False, True]
+
+
+def test_of_several_venues_the_middle_one_moves_the_forward():
+    instruments = [Instrument(venue, "x", "BTC", 10**18, 100.0, 1, "coin") for venue in ("a", "b", "c")]
+    vols = QuoteVols(instruments)
+
+    def tell(*forwards: float) -> None:
+        rows = np.zeros(3, ROW)
+        rows["fwd"], rows["bid"], rows["ask"], rows["ts_recv_ns"] = forwards, 0.1, 0.2, 1
+        vols.update(rows, np.arange(3), 10**17, {}, 1e-4, 1e-4)
+
+    tell(100.0, 101.0, 99.0)
+    vols.mark_fitted(np.ones(1, bool))
+    assert vols.forwards({10**18: 100.2}, ()).tolist() == [100.2]
+    tell(101.0, 101.0 * 1.02, 99.0 * 1.03)
+    assert vols.forwards({10**18: 100.2}, ()) == pytest.approx([100.2 * 1.02])
+    assert vols.forwards({10**18: 100.2}, {"b", "c"}) == pytest.approx([100.2 * 1.01])
+    assert np.isnan(vols.forwards({}, ())).all()

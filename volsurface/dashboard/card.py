@@ -47,6 +47,11 @@ class Card:
         self._name, self._facts = name, facts
         self._send()
 
+    def key(self, html: str) -> None:
+        """Set the key of the marks, as HTML."""
+        self._key = html
+        self._send()
+
     def alarm(self, text: str) -> None:
         """Set what is wrong with the fit, named; empty when nothing is."""
         self._alarm = text

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 
 from bokeh.palettes import Viridis256
 
+VENUES = ("deribit", "okx", "bybit", "binance", "derive")
+
 
 @dataclass(frozen=True, slots=True)
 class Palette:
@@ -31,6 +33,16 @@ class Palette:
     warn: str
     bad: str
     rib: str
+    deribit: str
+    okx: str
+    bybit: str
+    binance: str
+    derive: str
+    other_venue: str
+
+    def venue(self, name: str) -> str:
+        """Return the colour of a venue's quotes."""
+        return str(getattr(self, name, self.other_venue)) if name in VENUES else self.other_venue
 
 
 DARK = Palette(
@@ -52,6 +64,12 @@ DARK = Palette(
     warn="#f0b429",
     bad="#ff7b72",
     rib="rgba(255,255,255,.42)",
+    deribit="#56b4e9",
+    okx="#f0e442",
+    bybit="#e69f00",
+    binance="#41c98e",
+    derive="#e58fc0",
+    other_venue="#c3ccd8",
 )
 LIGHT = Palette(
     name="light",
@@ -72,6 +90,12 @@ LIGHT = Palette(
     warn="#8a5a00",
     bad="#b3261e",
     rib="rgba(10,20,30,.38)",
+    deribit="#0072b2",
+    okx="#7a6a00",
+    bybit="#b35400",
+    binance="#00724f",
+    derive="#a33f7d",
+    other_venue="#55657a",
 )
 VIRIDIS = list(Viridis256)
 

@@ -17,6 +17,7 @@ from volsurface.engine.client import Publication
 from volsurface.surface.certificate import Verdict
 from volsurface.surface.quoted import REASONS
 from volsurface.surface.smile import Smile
+from volsurface.surface.venue_comparison import VenueComparison, compare_venues
 
 DAYS_PER_YEAR = 365.0
 Z_RANGE = (-2.0, 2.0)
@@ -99,6 +100,11 @@ class Picture:
             "expiry": list(self.labels),
         }
 
+    @cached_property
+    def venues(self) -> tuple[VenueComparison, ...]:
+        """Each venue beside the composite surface."""
+        return compare_venues(self.surface, self.publication.quotes)
+
     def butterfly(self, row: int) -> Verdict | None:
         """The butterfly verdict of an expiry."""
         verdicts = self.surface.certificate.butterfly
@@ -151,6 +157,7 @@ class Picture:
             "x": _f4(to_x(left.k, smile, x_axis)),
             "y": _f4(100 * np.where(np.isfinite(left.mid_vol), left.mid_vol, np.fmax(left.bid_vol, left.ask_vol))),
             "strike": _f4(left.strike),
+            "venue": [left.venues[v] if 0 <= v < len(left.venues) else "" for v in left.venue],
             "reason": [REASONS[code].replace("_", " ") for code in left.reason],
         }
         x_fit = to_x(k, smile, x_axis)

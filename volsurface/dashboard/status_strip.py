@@ -37,6 +37,7 @@ button.cell:focus-visible { outline: 2px solid var(--vs-accent, #08f); }
 .right .value { font-size: 13px; font-weight: 500; }
 .good .value { color: var(--vs-good, inherit); } .warn .value { color: var(--vs-warn, inherit); }
 .bad .value { color: var(--vs-bad, inherit); }
+.off { opacity: .55; } .off .value { color: var(--vs-muted, inherit); }
 .badge { display: flex; align-items: center; height: 26px; padding: 0 10px; border-radius: 5px; background: var(--vs-warn, #b80); }
 .badge .value { font-size: 13px; font-weight: 700; letter-spacing: .06em; color: var(--vs-background, #000); }
 .badge .label, .badge .note:empty { display: none; } .badge .note { color: var(--vs-background, #000); font-size: 12px; margin-left: 6px; }
@@ -177,12 +178,13 @@ def _venues(hub: SurfaceHub) -> list[dict[str, Any]]:
 def venue_chip(venue: dict[str, Any], stale_s: float) -> dict[str, Any]:
     """Return a venue's chip: sign, colour and words say the same thing."""
     name, age, lag = venue["name"], venue["age_s"], venue["lag_ms"]
+    clock = "" if venue["clock_ms"] is None else f"our clock {venue['clock_ms']:+.0f} ms against the venue's, "
     title = (
-        f"{venue['subscribed']} channels of {venue['listed']} instruments, {formatting.rate(venue['messages_per_s'])} messages/s, "
+        f"{clock}{venue['subscribed']} channels of {venue['listed']} instruments, {formatting.rate(venue['messages_per_s'])} messages/s, "
         f"last message {formatting.utc_time(venue['last_receive_ns'])}"
     )
     if venue["state"] == "down":
-        value, tone = f"○ down since {formatting.clock_time(venue['last_receive_ns'])}", "bad"
+        value, tone = f"○ down since {formatting.clock_time(venue['last_receive_ns'])}", "off"
     elif venue["state"] != "live":
         value, tone = f"◐ {venue['state']}", "warn"
     elif age is None or age > stale_s:

@@ -25,6 +25,7 @@ from volsurface.engine.service import run_service
 from volsurface.engine.slots import SlotTable
 from volsurface.engine.step import StepResult
 from volsurface.engine.stepping import Inputs, Stepper
+from volsurface.engine.venue_status import silent_venues, venue_status
 from volsurface.engine.warm import FREE_FIT, compile_kernels
 from volsurface.errors import SettingsError, TransportError, unknown_name
 from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, HISTORIAN_FILE, read_json, write_json
@@ -32,7 +33,7 @@ from volsurface.io.publication import Publication
 from volsurface.io.transport.puller import Batch, FeedPuller
 from volsurface.io.transport.unix import UnixChannel, UnixServer
 from volsurface.io.transport.wire import CONTROL, SLOTS, decode_map, encode_map
-from volsurface.market.quote import EVENT_KINDS, SEVERITIES, VENUE_STATES
+from volsurface.market.quote import EVENT_KINDS, SEVERITIES
 from volsurface.settings import Settings, setting_names
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,6 @@ class Engine:
         self._processes = Processes(run_folder)
         self._loop_cpu_ns = 0
         self._market_time_ns = self._market_seen_ns = 0
-        self._rates: deque[tuple[float, dict[str, int]]] = deque(maxlen=5)
         saved = read_json(run_folder / SETTINGS_FILE)
         if saved and saved.get("run") == run:  # a restart within one run: what the page has changed stays in force
             self.settings.update(saved["values"], "settings of this run")
@@ -275,8 +275,13 @@ class Engine:
             forward_change=thresholds.forward_change_bp * 1e-4,
             audit_share=thresholds.audit_percent / 100,
         )
-        options = replace(self.settings.fit.options(), excluded_venues=self._excluded_venues())
-        return Inputs(self._market_now_ns(), options, limits)
+        now_ns = self._market_now_ns()
+        options = replace(
+            self.settings.fit.options(),
+            excluded_venues=self._excluded_venues(),
+            silent_venues=silent_venues(self._puller.venues, now_ns, limits.stale_ns),
+        )
+        return Inputs(now_ns, options, limits)
 
     def _excluded_venues(self) -> tuple[str, ...]:
         """Venues that are connected but not wanted in the fit, as the page's switches say."""
@@ -343,10 +348,12 @@ class Engine:
             )  # fmt: skip
 
     def _spot(self, underlying: str) -> float:
-        """Return the index of the first wanted venue that tells one, else of any; NaN when none does."""
+        """Return the middle index of the venues in the fit that tell one, else of any; NaN when none does."""
         told = {key[0]: value for key, value in self._puller.forwards.items() if key[1:] == (underlying, 0)}
-        wanted = [venue for venue in self.settings.market.venues if venue in told] or list(told)
-        return told[wanted[0]] if wanted else float("nan")
+        limit_ns = int(self.settings.thresholds.stale_s * 1e9)
+        silent = silent_venues(self._puller.venues, self._market_now_ns(), limit_ns)
+        wanted = [told[name] for name in self.settings.market.venues if name in told and name not in silent]
+        return float(np.median(wanted or list(told.values()))) if told else float("nan")
 
     async def _status_loop(self) -> None:
         while True:
@@ -356,8 +363,8 @@ class Engine:
     def status(self) -> dict[str, Any]:
         """Return what a status strip and the System tab show; all plain values."""
         now_ns = self._clock.now_ns()
-        self._rates.append((time.perf_counter(), {v["name"].decode(): int(v["messages"]) for v in self._puller.venues}))
-        venues = [self._venue_status(record, now_ns) for record in self._puller.venues]
+        market_ns, connected = self._market_now_ns(), not self._feed_error
+        venues = [venue_status(record, market_ns, connected) for record in self._puller.venues]
         processes = self._processes.table()
         ledger = self._ledger(venues, processes)
         self._recent.append((self._to_row.counts.copy(), self._to_surface.counts.copy()))
@@ -411,29 +418,6 @@ class Engine:
         arrived.spend("rows", self._loop_cpu_ns)
         states = [waiting.state.ledger.table() for waiting in self._stepper.waiting.values()]
         return arrived.table() | joined(states)
-
-    def _venue_status(self, record: np.void, now_ns: int) -> dict[str, Any]:
-        name = record["name"].decode()
-        (then, before), (now, after) = self._rates[0], self._rates[-1]
-        rate = (after.get(name, 0) - before.get(name, 0)) / (now - then) if now > then else 0.0
-        received, venue_time = int(record["last_receive_ns"]), int(record["last_venue_ns"])
-        market_ns = self._market_now_ns()
-        return {
-            "name": name,
-            "state": VENUE_STATES[record["state"]] if not self._feed_error else "down",
-            "last_receive_ns": received,
-            "last_venue_ns": venue_time,
-            "lag_ms": (received - venue_time) / 1e6 if received and venue_time else None,
-            "age_s": max(0.0, (market_ns - received) / 1e9) if received else None,
-            "messages": int(record["messages"]),
-            "superseded": int(record["superseded"]),
-            "messages_per_s": max(0.0, rate),
-            "rejected": int(record["rejected"]),
-            "gaps": int(record["gaps"]),
-            "reconnects": int(record["reconnects"]),
-            "subscribed": int(record["subscribed"]),
-            "listed": int(record["listed"]),
-        }
 
 
 def _none_if_nan(value: float) -> float | None:

@@ -37,7 +37,18 @@ _METRIC_NAMES = ("atm_vol", "skew", "curvature", "rr25", "bf25", "rr10", "bf10")
 _VOLS = [_METRIC_NAMES.index(name) for name in ("atm_vol", "rr25", "bf25", "rr10", "bf10")]
 _LIVE = VENUE_STATES.index("live")
 _TRADE = EVENT_KINDS.index("trade")
-_VENUE_COUNTS = ("messages", "rejected", "gaps", "reconnects", "subscribed", "listed")
+_VENUE_MEASURES = ("delay_ms", "floor_ms", "drift_ppm", "round_trip_ms")
+_VENUE_COUNTS = (
+    "messages",
+    "rejected",
+    "gaps",
+    "reconnects",
+    "subscribed",
+    "listed",
+    "quoted",
+    "connections",
+    "connections_live",
+)
 _STAGE_COUNTS = ("offered", "skipped", "done")
 _ROW_FLOATS = ("bid", "ask", "bid_sz", "ask_sz", "mark", "iv_bid", "iv_ask", "iv_mark", "fwd", "index", "oi")
 
@@ -242,6 +253,7 @@ class HistoryRows:
                 "state": [VENUE_STATES[record["state"]] for record in due],
                 "lag_ms": np.where((received > 0) & (at_venue > 0), (received - at_venue) / 1e6, np.nan),
                 "age_ms": np.where(received > 0, (puller.feed_time_ns - received) / 1e6, np.nan),
+                **{name: np.array([record[name] for record in due], "f8") for name in _VENUE_MEASURES},
                 **{name: [int(record[name]) for record in due] for name in _VENUE_COUNTS},
             },
         )  # fmt: skip

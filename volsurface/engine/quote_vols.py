@@ -5,7 +5,7 @@ price stands is not implied again; an expiry is, as a whole, when its forward or
 quoted vol could have.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,7 @@ class QuoteVols:
         groups = len(numbers)
         self._expiry_of_group = np.zeros(groups, np.int64)
         self._expiry_of_group[self._group] = self.expiry
+        self._venue_of_group = np.array([venue for venue, _, _ in numbers], object)
         self._order = np.argsort(self.expiry, kind="stable")
         self._starts = np.searchsorted(self.expiry[self._order], np.arange(self.expiries.size))
         n = len(instruments)
@@ -61,6 +62,7 @@ class QuoteVols:
         self._at_fit = np.full((n, 2), np.nan)
         self.factor = np.ones(self.expiries.size)
         self._newest = np.full(groups, np.nan)  # forwards
+        self._at_mark = np.full(groups, np.nan)
         self._told = np.zeros(groups, bool)  # by the venue; else it is that of the last fit
         self._forward = np.full(groups, np.nan)  # that the vols are on
         self._implied_ns = np.zeros(groups, np.int64)
@@ -73,7 +75,7 @@ class QuoteVols:
         self.factor[np.searchsorted(self.expiries, other.expiries)] = other.factor
         groups = np.full(other._newest.size, -1)
         groups[other._group] = self._group[:n]
-        for name in ("_newest", "_told", "_forward", "_implied_ns", "_highest"):
+        for name in ("_newest", "_at_mark", "_told", "_forward", "_implied_ns", "_highest"):
             getattr(self, name)[groups] = getattr(other, name)
 
     def update(
@@ -159,13 +161,29 @@ class QuoteVols:
         prices = (self._prices[at] * unit[:, None]).T
         return implied_vols(prices, forward, self._strike[at], years, self._right[at], start=start.T).vol.T
 
-    def newest_forward(self) -> np.ndarray:
-        """Return by expiry the forward of the venue that lists it first, NaN where none is known."""
+    def forwards(self, known: Mapping[int, float], left_out: Collection[str]) -> np.ndarray:
+        """Return by expiry the forward as it is now, NaN where none is known.
+
+        known: forwards by expiry_ns as they were when their expiries were marked. One venue's is its own; of several, each
+        on its own basis, the middle one says by what factor it has moved since. left_out: venues that have no say.
+        """
         out = np.full(self.expiries.size, np.nan)
-        for group in range(self._newest.size - 1, -1, -1):
-            if self._newest[group] == self._newest[group]:
-                out[self._expiry_of_group[group]] = self._newest[group]
+        heard = np.isfinite(self._newest) & ~np.isin(self._venue_of_group, list(left_out))
+        for at, expiry in enumerate(self.expiries.tolist()):
+            groups = np.flatnonzero(self._expiry_of_group == at)
+            voices = groups[heard[groups]]
+            if groups.size == 1:
+                out[at] = self._newest[groups[0]]
+            elif voices.size and expiry in known:
+                moves = self._newest[voices] / self._at_mark[voices]
+                moves = moves[np.isfinite(moves)]
+                out[at] = known[expiry] * (np.median(moves) if moves.size else 1.0)
         return out
+
+    def mark_forwards(self, expiries: np.ndarray) -> None:
+        """Remember the venues' forwards of these expiries (mask) as those that belong to the forwards then `known`."""
+        groups = expiries[self._expiry_of_group]
+        self._at_mark[groups] = self._newest[groups]
 
     def common_factors(self) -> tuple[np.ndarray, np.ndarray]:
         """Return by expiry the factor by which its vols moved since its fit, and the largest distance from it (vol)."""
@@ -176,6 +194,7 @@ class QuoteVols:
         rows = expiries[self.expiry]
         self._at_fit[rows] = self.vols[rows]
         self.factor[expiries] = 1.0
+        self.mark_forwards(expiries)
 
     def worst_error(self, expiry: int, now_ns: int) -> float:
         """Return how far the vols kept for the expiry at place `expiry` are from exact ones now, prices unmoved (vol)."""

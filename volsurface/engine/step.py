@@ -12,6 +12,7 @@ import numpy as np
 
 from volsurface.engine.audit import Finding, SkippedFit
 from volsurface.engine.chain_fit import ChainFit, fit_chain, free_fit, refit_expiries, requoted
+from volsurface.engine.last_quotes import LastQuotes
 from volsurface.engine.ledger import Ledger, Timer
 from volsurface.engine.materiality import (
     Thresholds,
@@ -79,6 +80,8 @@ class UnderlyingState:
         self.iids = np.empty(0, np.int64)
         self._place_of = np.empty(0, np.int64)
         self._quotes = QuoteVols(())
+        self._last = LastQuotes()
+        self._silent: tuple[str, ...] = ()
         self._pending: list[np.ndarray] = []
         self._refitted_ns = 0
 
@@ -123,6 +126,10 @@ class UnderlyingState:
         self.steps += 1
         mine = rows.take(self.iids)  # indexing copies a structured array field by field, 25 times slower
         newest_ns = int(mine["ts_recv_ns"].max())
+        self._last.update(mine, np.isin(self._venue, options.silent_venues))
+        if options.silent_venues != self._silent:
+            self._silent = options.silent_venues
+            self.refit_all()  # quotes of a venue leave the fit, or come back to it
         if now_ns - newest_ns > thresholds.stale_ns and self._fit is not None:
             return self._publish_stale(newest_ns, now_ns)
         self._stale = False
@@ -140,7 +147,8 @@ class UnderlyingState:
         began = timer()
         surface, along = None, np.zeros(live.size, bool)
         if not everything:
-            surface, along = self._moved_along(dirty, live, smiles, now_ns, thresholds)
+            left_out = {*options.silent_venues, *options.excluded_venues}
+            surface, along = self._moved_along(dirty, live, quotes.forwards(known, left_out), now_ns, thresholds)
         dirty = dirty & ~along
         self.ledger.count("moves", int(along.sum()))
         self.ledger.spend("moves", timer() - began)
@@ -181,18 +189,17 @@ class UnderlyingState:
         return material, False
 
     def _moved_along(
-        self, dirty: np.ndarray, live: np.ndarray, smiles: dict[int, Smile], now_ns: int, thresholds: Thresholds
+        self, dirty: np.ndarray, live: np.ndarray, forward: np.ndarray, now_ns: int, thresholds: Thresholds
     ) -> tuple[Surface | None, np.ndarray]:
         """Return the last surface with those smiles moved whose quotes moved by one factor, and the mask of them.
 
-        So does a smile whose quotes stand at other strikes, because the forward has moved. None: there is no such smile, or
+        forward: by expiry, as it is now. So does a smile whose quotes stand at other strikes, because that has moved. None: there is no such smile, or
         the moved ones would not be free of arbitrage together, so that they have to be fitted.
         """
         along = np.zeros(dirty.size, bool)
         if self._fit is None or self._fit.surface.state != "certified":
             return None, along
-        quotes = self._quotes
-        forward = quotes.newest_forward()
+        quotes, smiles = self._quotes, self._smiles()
         factor, distance = quotes.common_factors()
         replaced = {}
         for at in np.flatnonzero(live).tolist():
@@ -218,6 +225,7 @@ class UnderlyingState:
             return None, np.zeros(dirty.size, bool)
         dirty_along = along & dirty
         quotes.factor[dirty_along] = factor[dirty_along]
+        quotes.mark_forwards(along)
         return replace(surface, smiles=moved, certificate=certificate, valuation_time_ns=now_ns), along
 
     def preview(self, rows: np.ndarray, now_ns: int, options: FitOptions) -> ChainFit | None:

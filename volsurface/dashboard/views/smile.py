@@ -1,11 +1,12 @@
 """The smile of one expiry: quotes, fit and rejected quotes; beneath, how far each mid is from the fit, in bp."""
 
+from html import escape
 from typing import Any
 
 import holoviews as hv
 import numpy as np
 import panel as pn
-from bokeh.models import BasicTicker
+from bokeh.models import BasicTicker, CategoricalColorMapper
 from panel.viewable import Viewer
 
 from volsurface.dashboard import card
@@ -27,6 +28,7 @@ KEY = (
     '<b style="color:var(--vs-bid)">▲ bid</b><b style="color:var(--vs-ask)">▼ ask</b><b>● mid</b>'
     '<b style="color:var(--vs-fit)">━ fit</b><b class="muted">× unused</b>'
 )
+SHAPES = '<b>▲ bid ▼ ask ● mid</b><b style="color:var(--vs-fit)">━ composite fit</b><b class="muted">× unused</b>'
 TOOLTIPS = [
     ("strike", "@strike{0,0.[00]} @right"),
     ("bid / ask vol", "@bid{0.00} / @ask{0.00} %"),
@@ -45,6 +47,8 @@ class SmileView(Viewer):
         self.choices = choices or Choices()
         self._drawn: tuple[Any, ...] = ()
         self._framed: tuple[Any, ...] = ()
+        self._venues: tuple[str, ...] = ()
+        self._palette = self.choices.palette
         self.top = self._build_top()
         self.bottom = self._build_bottom()
         self.bottom.state.x_range = self.top.state.x_range
@@ -79,11 +83,14 @@ class SmileView(Viewer):
         )
         figure.renderers["spread"].glyph.x1 = "x"
         figure.share_source("quotes", ("spread", "bid", "ask", "mid"), _no_quotes())
-        figure.share_source("rejected", ("rejected",), {**empty("x", "y", "strike"), "reason": []})
+        figure.share_source("rejected", ("rejected",), {**empty("x", "y", "strike"), "reason": [], "venue": []})
         figure.share_source("fit", ("fit",), empty("x", "fit"))
         figure.share_source("violations", ("violations",), empty("left", "bottom", "right", "top"))
         figure.hover("mid", TOOLTIPS, mode="vline")
-        figure.hover("rejected", [("strike", "@strike{0,0.[00]}"), ("not used", "@reason"), ("vol", "@y{0.00} %")])
+        figure.hover(
+            "rejected",
+            [("strike", "@strike{0,0.[00]}"), ("not used", "@reason"), ("vol", "@y{0.00} %"), ("venue", "@venue")],
+        )
         return figure
 
     def _build_bottom(self) -> Figure:
@@ -110,14 +117,29 @@ class SmileView(Viewer):
         self.top.paint(palette)
         self.bottom.paint(palette)
         self.top.state.xaxis[0].update(major_label_text_font_size="0px", axis_label=None)
-        for name, colour in (("bid", palette.bid), ("ask", palette.ask), ("mid", palette.mid)):
-            self.top.glyph(name, fill_color=colour, line_color=colour)
+        self._palette = palette
+        self._colour()
         self.top.glyph("spread", line_color=palette.muted)
         self.top.glyph("rejected", line_color=palette.muted)
         self.top.glyph("fit", line_color=palette.fit)
         self.top.glyph("violations", fill_color=palette.bad)
         self.bottom.glyph("bars", line_color=palette.fit)
         self.bottom.marks["zero"].update(line_color=palette.line)
+
+    def _colour(self) -> None:
+        """Colour quotes by side where one venue quotes, by venue where several do."""
+        palette, venues = self._palette, self._venues
+        if len(venues) > 1:
+            mapper = CategoricalColorMapper(factors=list(venues), palette=[palette.venue(name) for name in venues])
+            by_venue = {"field": "venue", "transform": mapper}
+            sides: dict[str, Any] = dict.fromkeys(("bid", "ask", "mid"), by_venue)
+            names = "".join(f'<b style="color:{palette.venue(name)}">{escape(name)}</b>' for name in venues)
+            self.card.key(names + SHAPES)
+        else:
+            sides = {"bid": palette.bid, "ask": palette.ask, "mid": palette.mid}
+            self.card.key(KEY)
+        for name, colour in sides.items():
+            self.top.glyph(name, fill_color=colour, line_color=colour)
 
     def reset(self) -> None:
         """Show the data whole again after a zoom."""
@@ -136,6 +158,10 @@ class SmileView(Viewer):
         if key == self._drawn:
             return
         self._drawn = key
+        venues = tuple(sorted(picture.publication.quotes.venues))
+        if venues != self._venues:
+            self._venues = venues
+            self._colour()
         columns = picture.smile_columns(row, self.choices.x_axis)
         self._frame(picture, row, columns.x_range, columns.y_range)
         self.top.replace("quotes", columns.quotes)

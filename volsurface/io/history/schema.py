@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = (
-    4  # 2: quoted range of a smile, reason for a state; 3: venue of a forward; 4: ivs, trades, venues, ledger, packing
-)
+# 2: quoted range of a smile, reason for a state; 3: venue of a forward; 4: ivs, trades, venues, ledger, packing; 5: a venue's
+# delays, clock, coverage and connections.
+VERSION = 5
 
 # How a value of each SQL type comes in: a numpy type, the value that stands for NULL there, and the SQL that turns the
 # one into the other. Times come as integers (microseconds or nanoseconds since 1970 UTC), a missing float as NaN.
@@ -222,6 +222,10 @@ TABLES = {
             venue      | VARCHAR |    | venue
             state      | VARCHAR |    | connecting, listing, subscribing, live or down
             lag_ms     | DOUBLE  | ms | newest message: from the venue's own time to ours
+            delay_ms   | DOUBLE  | ms | the same of all quotes of the last second, median
+            floor_ms   | DOUBLE  | ms | lower envelope of the delays of ten minutes, now: the clocks' difference and the shortest way
+            drift_ppm  | DOUBLE  | 1e-6 | slope of that envelope: how much faster our clock runs
+            round_trip_ms | DOUBLE | ms | a ping to the venue and back
             age_ms     | DOUBLE  | ms | how long before ts the newest message came
             messages   | BIGINT  |    | messages since the feed started, as the next three
             rejected   | BIGINT  |    | messages that were not understood
@@ -229,6 +233,9 @@ TABLES = {
             reconnects | BIGINT  |    | connections made again
             subscribed | BIGINT  |    | channels
             listed     | BIGINT  |    | open instruments
+            quoted     | BIGINT  |    | of these, with a bid or an ask
+            connections | BIGINT |    | connections the venue is read through
+            connections_live | BIGINT | | of these, live
             """,
             order=("venue", "ts"),
         ),
