@@ -235,13 +235,17 @@ def bench_ingest(as_json: JSON = False) -> None:
 
 @bench.command("history")
 def bench_history(
-    minutes: Annotated[float, typer.Option(min=2.0, help="Market time to write; it runs as fast as it can.")] = 65.0,
+    minutes: Annotated[
+        float, typer.Option(min=2.0, help="Market time to write (a day: 1440); it runs as fast as it can.")
+    ] = 65.0,
+    restless: Annotated[bool, typer.Option(help="A market in which everything is new in every row.")] = False,
+    keep: Annotated[Path | None, typer.Option(help="Leave the store in this folder.")] = None,
     as_json: JSON = False,
 ) -> None:
     """The history: CPU to write it, its size, and how fast it answers."""
     from volsurface.bench import history
 
-    raise typer.Exit(history.main(minutes, as_json))
+    raise typer.Exit(history.main(minutes, as_json, restless, keep))
 
 
 @bench.command("pipeline")

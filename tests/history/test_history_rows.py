@@ -261,11 +261,20 @@ def quoted_vols(market: Market, iids: list[int], bid: float, reason: int = 0, st
     return QuotedVols(("deribit",), **columns | {"iid": np.array(iids, "i4")})
 
 
-async def test_a_vol_is_written_when_it_moves_by_a_basis_point_or_its_use_changes(market: Market) -> None:
+async def test_a_vol_is_written_when_it_moves_by_a_basis_point_in_ten_seconds_or_its_use_changes(
+    market: Market,
+) -> None:
     iids = market.list("A", "B")
     await market.second()
-    for bid, reason in ((0.60, 0), (0.60005, 0), (0.6002, 0), (0.6002, 7), (math.nan, 7)):
-        market.now_ns += S
+    for wait, bid, reason in (
+        (1, 0.6, 0),
+        (10, 0.60005, 0),
+        (1, 0.6002, 0),
+        (1, 0.6002, 7),
+        (9, math.nan, 7),
+        (1, math.nan, 7),
+    ):
+        market.now_ns += wait * S
         market.rows.begin(market.now_ns)
         quotes = quoted_vols(market, iids, bid, reason)
         market.rows.publication(replace(publication(), quotes=quotes))

@@ -29,7 +29,8 @@ from volsurface.surface.smile import PARAMETER_NAMES, Smile
 
 KEYFRAME_US = 60_000_000
 METRIC_STEP = 1e-4  # a metric is written when one of its vols has moved by 1 bp
-IV_STEP = 1e-4  # a vol of a quote is written when it has moved by 1 bp
+IV_STEP = 1e-4  # a vol of a quote is written when it has moved by 1 bp,
+IV_EVERY_US = 10_000_000  # at most this often: quotes and smiles of every second give it exactly
 IV_PLACES = 6  # decimals of a vol kept: 0.01 bp
 STATE_EVERY_US = 10_000_000  # how often a venue's and the work's counts are written
 TENORS = (7.0, 14.0, 30.0, 60.0, 90.0, 180.0)  # days
@@ -350,8 +351,9 @@ class HistoryRows:
         moved = np.abs(vols - self._vols[at]) >= IV_STEP
         moved |= np.isnan(vols) != np.isnan(self._vols[at])
         np.minimum(self._vols_us, self._now_us, out=self._vols_us)
-        due = moved.any(axis=1) | (quotes.reason[rows] != self._used[at])
-        due |= self._now_us - self._vols_us[at] >= KEYFRAME_US
+        age_us = self._now_us - self._vols_us[at]
+        due = moved.any(axis=1) & (age_us >= IV_EVERY_US)
+        due |= (quotes.reason[rows] != self._used[at]) | (age_us >= KEYFRAME_US)
         rows, at = rows[due], at[due]
         self._vols[at], self._used[at], self._vols_us[at] = vols[due], quotes.reason[rows], self._now_us
         self._writer.append(

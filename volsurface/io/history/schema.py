@@ -105,7 +105,7 @@ TABLES = {
         ),
         _table(
             "ivs",
-            "option and surface, when one of its vols has moved by 1 bp or its use has changed; all at least once a minute",
+            "option, every ten seconds in which one of its vols has moved by 1 bp, when its use changes, and at least once a minute",
             """
             iid    | INTEGER |               | option (table instruments)
             k      | DOUBLE  | log-moneyness | ln(strike / forward of the expiry's smile), to 1e-6

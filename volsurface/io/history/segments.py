@@ -27,7 +27,7 @@ from volsurface.io.history.schema import COMPACTED, TABLES, VERSION, Column, emp
 US_PER_S = 1_000_000
 BLOCK_US = 600 * US_PER_S  # a block never crosses midnight: 86,400 s is a whole number of blocks
 STATE_FILE, CATALOGUE_FILE, LOCK_FILE, QUARANTINE = "state.json", "history.duckdb", "writer.lock", "quarantine"
-COLD_OPTIONS = ", COMPRESSION_LEVEL 9, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 200"  # small first: written once
+COLD_OPTIONS = ", COMPRESSION_LEVEL 12, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 1000"  # small first: written once
 _MAGIC = b"PAR1"
 _FOOTER = 8  # length of the metadata (4) and the magic word (4) end a Parquet file
 
