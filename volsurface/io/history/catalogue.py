@@ -25,6 +25,7 @@ from volsurface.io.history.segments import (
 )
 
 STORAGE_VERSION = "v1.2.0"  # also opened by the newest command line of DuckDB that is packaged for pip
+MACROS = ("quotes_at", "chain_at", "surface_at", "smile_at", "metric", "event_counts")
 METRICS = ("atm_vol", "skew", "curvature", "rr25", "bf25", "rr10", "bf10")
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -101,6 +102,29 @@ class History:
                 except duckdb.Error as error:
                     raise HistoryError(str(error)) from error
         raise AssertionError("unreachable")
+
+    def lock_down(self, memory_mb: int) -> None:
+        """Give up for good what a query needs not: other files, settings, more memory than `memory_mb` and a thread."""
+        with self._lock:
+            for statement in (
+                f"SET memory_limit = '{memory_mb}MB'",
+                "SET threads = 1",
+                "SET temp_directory = ''",
+                "SET python_enable_replacements = false",  # a query must not find our variables by name
+                f"SET allowed_directories = [{quoted(f'{self.root}/')}]",
+                "SET enable_external_access = false",
+                "SET lock_configuration = true",
+            ):
+                self._db.execute(statement)
+
+    def refusal(self, query: str, judge: Callable[[duckdb.DuckDBPyConnection, str], str]) -> str:
+        """Return what `judge` says of a query, asked with this connection's parser."""
+        with self._lock:
+            return judge(self._db, query)
+
+    def interrupt(self) -> None:
+        """End the query that is running, from another thread; `sql` then raises."""
+        self._db.interrupt()
 
     def tables(self) -> Table:
         """Return every table with what one row stands for."""
