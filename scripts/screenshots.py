@@ -26,6 +26,7 @@ PICTURES = (
     ("page-small", 1280, 720, "", "Live"),
     ("page-fit", 1600, 950, "", "Fit & arbitrage"),
     ("page-venues", 1600, 950, "", "Venues"),
+    ("page-history", 1600, 950, "", "History"),
     ("page-system", 1600, 950, "", "System"),
 )
 MOST_BYTES = 600_000

@@ -353,6 +353,7 @@ def test_first_paint_then_every_tab_with_its_badge(open_page: OpenPage, server: 
     for tab, words in (
         ("Fit & arbitrage", "min g"),
         ("Venues", "reconnects"),
+        ("History", "no historian is running"),
         ("System", "tick to surface"),
         ("Live", ""),
     ):

@@ -22,13 +22,14 @@ from volsurface.dashboard.palette import DARK, LIGHT
 from volsurface.dashboard.status_strip import PageState, cells, venue_chip
 from volsurface.dashboard.surface3d import SurfaceCanvas, encode_frame
 from volsurface.dashboard.views.fit import FitView
+from volsurface.dashboard.views.history import HistoryView
 from volsurface.dashboard.views.smile import SmileView
 from volsurface.dashboard.views.surface import SurfaceMapView, SurfaceView
 from volsurface.dashboard.views.system import SystemView, audit_rows, ledger_rows, process_rows
 from volsurface.dashboard.views.term import SkewView, TermView
 from volsurface.dashboard.views.venues import VenuesView
 
-VIEWS = (SmileView, SurfaceView, SurfaceMapView, TermView, SkewView, FitView, VenuesView, SystemView)
+VIEWS = (SmileView, SurfaceView, SurfaceMapView, TermView, SkewView, FitView, VenuesView, HistoryView, SystemView)
 
 
 @pytest.fixture

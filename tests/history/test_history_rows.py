@@ -332,3 +332,17 @@ async def test_a_surface_without_a_smile_is_stored_as_one(market: Market) -> Non
     assert len(market.stored("SELECT * FROM smiles")) == 0
     with History(market.writer.root) as history:
         assert history.surface_at((START + 1) * S, "BTC").smiles == ()
+
+
+def test_a_mixture_comes_back_with_both_of_its_slices(market: Market) -> None:
+    made = publication()
+    weights = (0.25, *made.surface.smiles[0].parameters, *made.surface.smiles[1].parameters)
+    mixed = replace(made.surface.smiles[1], model="mixture", parameters=weights)
+    surface = replace(made.surface, smiles=(made.surface.smiles[0], mixed, made.surface.smiles[2]))
+    market.rows.begin(market.now_ns)
+    market.rows.publication(replace(made, surface=surface))
+    market.writer.flush()
+    with History(market.writer.root) as history:
+        stored = history.surface_at(market.now_ns, "BTC")
+    assert stored.digest == surface.digest
+    assert stored.smiles[1].parameters == weights

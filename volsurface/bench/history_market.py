@@ -35,7 +35,7 @@ class _Venue:
     """What a feed tells of the venue."""
 
     venue, state = "deribit", "live"
-    messages = rejected = gaps = reconnects = subscribed = 0
+    messages = rejected = gaps = reconnects = subscribed = superseded = 0
     listed = INSTRUMENTS
     last_receive_ns = last_venue_ns = 0
 

@@ -10,7 +10,7 @@ from volsurface.dashboard.picture import X_AXES, Picture
 from volsurface.settings import DisplaySettings
 
 USUAL_DAYS = 30.0
-TABS = ("Live", "Fit & arbitrage", "Venues", "System")
+TABS = ("Live", "Fit & arbitrage", "Venues", "History", "System")
 
 
 class Choices(param.Parameterized):

@@ -20,6 +20,7 @@ from volsurface.dashboard.picture import X_AXES, Picture
 from volsurface.dashboard.sidebar import Sidebar
 from volsurface.dashboard.status_strip import PageState, StatusStrip
 from volsurface.dashboard.views.fit import FitView
+from volsurface.dashboard.views.history import HistoryView
 from volsurface.dashboard.views.smile import SmileView
 from volsurface.dashboard.views.surface import SurfaceMapView, SurfaceView
 from volsurface.dashboard.views.system import SystemView
@@ -201,6 +202,8 @@ class DashboardPage:
             return [build(FitView)]
         if tab == "Venues":
             return [build(VenuesView)]
+        if tab == "History":
+            return [build(HistoryView, later=self.later)]
         return [build(SystemView, **self._system)]
 
     def open_tab(self, tab: str) -> None:
@@ -324,7 +327,7 @@ class DashboardPage:
             self.waiting.object = html
         if self.waiting.visible != bool(words):
             self.waiting.visible = bool(words)
-        self.expiries.visible = needs_surface and not words
+        self.expiries.visible = (needs_surface or self.choices.tab == "History") and not words
         ready = "" if words or self.choices.tab not in self._views else self.choices.tab
         for tab, body in self.bodies.items():
             if body.visible != (tab == ready):

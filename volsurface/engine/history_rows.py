@@ -302,13 +302,13 @@ class HistoryRows:
         surface, now_us = publication.surface, self._now_us
         certificate = surface.certificate
         common = {"ts": now_us, "underlying": surface.underlying, "surface_id": publication.surface_id}
-        smiles, names = surface.smiles, PARAMETER_NAMES["svi"]
-        parameters = np.array([smile.parameters for smile in smiles], "f8").reshape(len(smiles), len(names))
+        smiles = surface.smiles
+        parameters = [dict(zip(PARAMETER_NAMES[smile.model], smile.parameters)) for smile in smiles]
         self._writer.append(
             "smiles", len(smiles),
             {
                 **common,
-                **{name: parameters[:, i].copy() for i, name in enumerate(names)},
+                **{name: [own.get(name) for own in parameters] for name in _PARAMETERS},
                 "expiry": [smile.expiry_ns // 1000 for smile in smiles],
                 "quote_time": [smile.quote_time_ns for smile in smiles],
                 "fit_time": [smile.fit_time_ns for smile in smiles],
@@ -405,6 +405,7 @@ class HistoryRows:
 
 
 _QUOTED_VOLS = ("bid_vol", "ask_vol", "mid_vol", "fit_vol")
+_PARAMETERS = list(dict.fromkeys(name for names in PARAMETER_NAMES.values() for name in names))
 _SMILE_FIELDS = (
     "model forward forward_source years n_quotes n_rejected inside_spread rmse_bp max_error_bp state method"
 ).split()

@@ -33,7 +33,9 @@ ROWS = 1_000
 MEMORY_MB = 512
 GRACE_S = 2.0  # between the interrupt and the kill
 CELL = 500  # letters of a text value that are handed over
-_HEADROOM_MB = 1_000  # address space of a process beyond its data: stacks, allocator, what a query needs besides its buffers
+_HEADROOM_MB = (
+    1_000  # address space of a process beyond its data: stacks, allocator, what a query needs besides its buffers
+)
 _HARMLESS = {"range", "generate_series", "unnest", "json_each", "json_tree", "pg_timezone_names"}
 _QUERIES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE", "STATEMENT_NODE"}
 

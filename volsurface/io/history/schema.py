@@ -125,7 +125,7 @@ TABLES = {
             underlying     | VARCHAR      |               | coin
             surface_id     | BIGINT       |               | publication of that underlying since the engine started
             expiry         | TIMESTAMP    | UTC           | instant of expiry
-            model          | VARCHAR      |               | svi: w(k) = a + b (rho (k - m) + sqrt((k - m)^2 + sigma^2)), w = vol^2 years
+            model          | VARCHAR      |               | svi: w(k) = a + b (rho (k - m) + sqrt((k - m)^2 + sigma^2)), w = vol^2 years; mixture: prices of two such slices, weighted
             a              | DOUBLE       | variance      | level
             b              | DOUBLE       | variance      | slope of the wings
             rho            | DOUBLE       |               | tilt, -1 to 1
@@ -145,6 +145,17 @@ TABLES = {
             fit_time       | TIMESTAMP_NS | UTC           | market time of the fit
             quoted_low     | DOUBLE       | log-moneyness | least k = ln(strike / forward) of the quotes used; NULL where not known
             quoted_high    | DOUBLE       | log-moneyness | largest; a vol beyond the two is extrapolated
+            weight         | DOUBLE       |               | of the first slice of a mixture; NULL otherwise, as the ten after it
+            a1             | DOUBLE       | as a          | a of the first slice
+            b1             | DOUBLE       | as b          | b of the first slice
+            rho1           | DOUBLE       | as rho        | rho of the first slice
+            m1             | DOUBLE       | as m          | m of the first slice
+            sigma1         | DOUBLE       | as sigma      | sigma of the first slice
+            a2             | DOUBLE       | as a          | a of the second slice
+            b2             | DOUBLE       | as b          | b of the second slice
+            rho2           | DOUBLE       | as rho        | rho of the second slice
+            m2             | DOUBLE       | as m          | m of the second slice
+            sigma2         | DOUBLE       | as sigma      | sigma of the second slice
             """,
             order=("underlying", "expiry", "ts"),
             thinned=True,
