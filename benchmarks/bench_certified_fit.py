@@ -79,7 +79,7 @@ def report(chains: list, exact: bool) -> str:
             good = (vol >= fitted.bid_vol[rows] - 1e-9) & (vol <= fitted.ask_vol[rows] + 1e-9) & kept
             free_used, free_inside = free_used + int(kept.sum()), free_inside + int(good.sum())
             free_rmse.append(float(1e4 * np.sqrt(np.mean((vol - fitted.mid_vol[rows])[kept] ** 2))))
-        if surface.state != "certified":
+        if surface.state_reason:
             when = surface.to_dict()["valuation_time"][:19]
             print(f"  {surface.underlying} {when} {surface.state}: {surface.state_reason}", flush=True)
         if exact:
@@ -90,10 +90,12 @@ def report(chains: list, exact: bool) -> str:
                 print(f"  {error}", flush=True)
     smiles = [smile for surface in surfaces for smile in surface.smiles]
     fallback = sum(surface.state != "certified" for surface in surfaces)
+    partly = sum(bool(surface.state_reason) for surface in surfaces) - fallback
     return (
         f"{len(surfaces)} surfaces, {len(smiles)} smiles, {used:,} quotes; inside {100 * inside / used:.2f} % "
         f"(free {100 * free_inside / max(free_used, 1):.2f} %); median RMSE {np.median([s.rmse_bp for s in smiles]):.1f} bp "
-        f"(free {np.median(free_rmse):.1f}); not certified {fallback} ({100 * fallback / len(surfaces):.2f} %); "
+        f"(free {np.median(free_rmse):.1f}); not certified {fallback} ({100 * fallback / len(surfaces):.2f} %), "
+        f"an expiry left out {partly} ({100 * partly / len(surfaces):.2f} %); "
         f"{'violations by the exact verifier ' + str(violated) + '; ' if exact else ''}"
         f"ms a surface: median {np.median(milliseconds):.1f}, p95 {np.percentile(milliseconds, 95):.1f}, "
         f"worst {max(milliseconds):.0f}; worst surface inside "

@@ -82,6 +82,50 @@ def test_outliers_are_named_and_do_not_move_the_fit(outliers):
     assert rmse_bp(plain.parameters[0], k, vol, years) > 50
 
 
+def drawn_outliers(rng, count):
+    """A smile at 15 strikes of which `count` are 40 % off."""
+    days, _, (a, b, _, m, sigma) = SMILES[rng.integers(3)]
+    truth = (a, b * rng.uniform(0.8, 1.3), rng.uniform(-0.5, 0.3), m, sigma * rng.uniform(0.7, 1.5))
+    years = days / 365
+    k = np.linspace(-2.5, 2.5, 15) * math.sqrt(svi.total_variance(truth, 0.0))
+    vol = np.sqrt(svi.total_variance(truth, k) / years)
+    spoilt = vol + 0.0005 * rng.standard_normal(k.size)
+    spoilt[rng.choice(15, count, replace=False)] *= 1 + 0.4 * rng.choice([-1, 1], count)
+    return k, vol, spoilt, years
+
+
+def trimmed(vol, points, years):
+    """Sum of squares in half-spreads, none counted beyond the outlier limit: what the robust fit looks for the least of."""
+    off = np.abs(vol * vol * years - points.w) / points.half_spread
+    return float((np.minimum(off, OPTIONS.outlier_spreads) ** 2).sum())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_outliers_anywhere_move_the_fit_only_where_another_smile_is_nearer_to_the_quotes_than_the_true_one(count):
+    rng = np.random.default_rng(count)
+    errors, misled = [], 0
+    for _ in range(250):
+        k, vol, spoilt, years = drawn_outliers(rng, count)
+        points = quoted(k, spoilt, years)
+        found = calibrate(points, OPTIONS).parameters[0]
+        error = rmse_bp(found, k, vol, years)
+        if error > 150:
+            misled += 1
+            fitted = np.sqrt(np.maximum(svi.total_variance(found, k), 0.0) / years)
+            assert trimmed(fitted, points, years) < trimmed(vol, points, years)
+        errors.append(error)
+    assert np.median(errors) < 15
+    assert misled <= 0.02 * len(errors) * (count == 3)
+
+
+def test_a_warm_fit_is_not_misled_by_outliers_that_come_later():
+    rng = np.random.default_rng(4)
+    for _ in range(100):
+        k, vol, spoilt, years = drawn_outliers(rng, 3)
+        before = calibrate(quoted(k, vol, years), OPTIONS).parameters
+        assert rmse_bp(calibrate(quoted(k, spoilt, years), OPTIONS, before).parameters[0], k, vol, years) < 150
+
+
 @pytest.mark.parametrize("weighting", ["spread", "equal", "vega"])
 def test_weightings(weighting):
     options = FitOptions(weighting=weighting, spread_floor=0.002)
