@@ -18,7 +18,6 @@ from binance_script import (
     marks,
     option,
     snapshot,
-    stream,
 )
 
 from volsurface.errors import VenueError
@@ -49,10 +48,10 @@ def test_a_whole_opening():
     script = opened(("ticker", "book", "trades"))
     assert script.requests[0].url == "https://eapi.binance.com/eapi/v1/exchangeInfo"
     assert subscribed(script) == [
-        "!optionSymbol", "!index@arr", "btcusdt@optionMarkPrice", "btcusdt@optionOpenInterest@260925", "btcusdt@optionTrade",
+        "!index@arr", "btcusdt@optionMarkPrice", "btcusdt@optionOpenInterest@260925", "btcusdt@optionTrade",
         "btc-260925-60000-p@depth@100ms", DEPTH,
     ]  # fmt: skip
-    assert (script.codec.state, script.codec.listed, script.codec.subscribed) == ("live", 2, 7)
+    assert (script.codec.state, script.codec.listed, script.codec.subscribed) == ("live", 2, 6)
     assert len(script.codec.books) == 2
 
 
@@ -112,19 +111,27 @@ def test_too_many_requests_makes_all_wait():
     assert script.codec.state == "live"
 
 
-def test_the_listing_is_read_again_for_new_names_and_now_and_then():
+def test_every_connection_reads_the_listing_at_every_full_minute_and_only_then():
+    minute = NOW - NOW % (60 * S) + 60 * S
+    scripts = [Script([option(CALL)], channels=["quote"], shard=(i, 3)).open(NOW + i * S) for i in range(3)]
+    for script in scripts:
+        script.entries.append(option("BTC-260925-3000-C"))
+        script.run_until(minute - 1)
+        assert [request.tag for request in script.requests] == ["listing"]
+        script.run_until(minute)
+        assert len(script.requests) == 2
+    assert scripts[0].codec.listed == 2
+    assert sum(len(script.codec._options.streams) for script in scripts[1:]) == 2
+
+
+def test_a_new_connection_reads_the_listing_only_when_a_minute_has_begun_since():
     script = opened()
-    script.entries.append(option(ETH.replace("ETH", "BTC")))
-    script.receive(stream("!optionSymbol", {"e": "optionSymbol", "E": MS, "s": "BTC-260925-3000-C", "cs": "TRADING"}))
-    script.run_until(NOW + 7 * S)
-    assert script.codec.listed == 3
-    script.entries.append(option("BTC-260925-3100-C"))
-    script.receive(marks(mark("BTC-260925-3100-C")), NOW + 8 * S)
-    script.run_until(NOW + 70 * S)
-    assert script.codec.listed == 4
-    before = len(script.requests)
-    script.run_until(NOW + 700 * S)
-    assert [request.tag for request in script.requests[before:]] == ["listing"]
+    script.codec.disconnected(NOW + S, "gone")
+    script.open(NOW + 2 * S)
+    assert [request.tag for request in script.requests].count("listing") == 1
+    script.codec.disconnected(NOW + 50 * S, "gone")
+    script.open(NOW + 70 * S)
+    assert [request.tag for request in script.requests].count("listing") == 2
 
 
 def test_what_is_gone_from_the_listing_is_closed():
@@ -132,7 +139,7 @@ def test_what_is_gone_from_the_listing_is_closed():
     del script.entries[1]
     script.run_until(NOW + 601 * S)
     assert [script.sink.directory[c["iid"]].symbol for c in script.sink.of("closed")] == [PUT]
-    assert script.codec.subscribed == 5
+    assert script.codec.subscribed == 4
     assert "btc-260925-60000-p@depth@100ms" not in script.streams
 
 
@@ -140,13 +147,13 @@ def test_an_expiry_rolls_at_eight():
     script = opened()
     script.codec.disconnected(NOW, "")
     script.open(EXPIRY - 60 * S)
-    script.entries = [option("BTC-261225-60000-C", expiryDate=LATER_MS)]
     script.receive(marks(mark(CALL, E=EXPIRY_MS - 1)), EXPIRY)
     script.run_until(EXPIRY + 29 * S)
     assert script.codec.listed == 2
     script.run_until(EXPIRY + 31 * S)
     assert (script.codec.listed, len(script.sink.of("closed")), script.codec.books) == (0, 2, {})
     script.receive(marks(mark(CALL, E=EXPIRY_MS)), EXPIRY + 32 * S)  # a late frame
+    script.entries = [option("BTC-261225-60000-C", expiryDate=LATER_MS)]
     script.run_until(EXPIRY + 95 * S)
     assert [stream.instrument.symbol for stream in script.codec._options.streams.values()] == ["BTC-261225-60000-C"]
     assert script.codec.rejected == 0
@@ -159,7 +166,7 @@ def test_calls_keep_the_documented_pace_and_size():
     entries = [option(f"BTC-260925-{50_000 + 100 * n}-C") for n in range(190)]
     script = Script(entries, channels=["book"]).open()
     sizes = [len(call["params"]) for call in script.calls]
-    assert sum(sizes) == 192
+    assert sum(sizes) == 191
     assert max(sizes) <= 100
     times = [call["at_ns"] for call in script.calls]
     assert all(later - earlier >= S for earlier, later in zip(times, times[10:], strict=False))
@@ -181,7 +188,7 @@ def test_snapshots_keep_the_documented_weight():
 def test_what_does_not_fit_on_a_connection_is_said_with_both_numbers():
     script = Script([option(f"BTC-260925-{50_000 + 100 * n}-C") for n in range(250)]).open()
     assert script.codec.subscribed == 200
-    assert texts(script, "dropped") == ["binance: 254 streams wanted, 200 allowed on a connection"]
+    assert texts(script, "dropped") == ["binance: 253 streams wanted, 200 allowed on a connection"]
     assert (script.codec.listed, script.codec.state) == (250, "live")
 
 
@@ -192,7 +199,6 @@ def test_connections_share_the_streams():
     assert [shard_url("binance", "ws://x:1/", (i, 3)) for i in range(3)] == ["ws://x:1" + path for path in paths]
     assert shard_url("binance", URL, (0, 1)) == URL + "/stream"
     assert subscribed(scripts[0]) == [
-        "!optionSymbol",
         "!index@arr",
         "btcusdt@optionMarkPrice",
         "btcusdt@optionOpenInterest@260925",
@@ -219,10 +225,10 @@ def test_a_refused_call_gives_its_streams_up_for_a_minute():
     refusals = [lambda call: encoded({"code": 2, "msg": "Invalid request: x"})]
     script.refuse = lambda call: refusals.pop()(call) if refusals else None
     script.open()
-    assert "binance: 2 of 2 streams refused: !optionSymbol, !index@arr" in texts(script, "dropped")
+    assert "binance: 1 of 1 streams refused: !index@arr" in texts(script, "dropped")
     assert script.codec.subscribed == 3
     script.run_until(NOW + 61 * S)
-    assert script.codec.subscribed == 5
+    assert script.codec.subscribed == 4
 
 
 def test_a_call_without_an_answer_is_made_again():
@@ -233,7 +239,7 @@ def test_a_call_without_an_answer_is_made_again():
     assert script.codec.state == "subscribing"
     script.deaf = set()
     script.run_until(NOW + 12 * S)
-    assert (script.codec.state, script.codec.subscribed) == ("live", 5)
+    assert (script.codec.state, script.codec.subscribed) == ("live", 4)
     assert any("no answer to SUBSCRIBE" in text for text in texts(script, "stale"))
 
 
@@ -307,7 +313,7 @@ def test_another_connection_starts_over_with_what_is_known():
     assert script.codec.deadline_ns() is None
     assert len(script.sink.of("book_lost")) == 2
     script.open(NOW + 2 * S)
-    assert (script.codec.reconnects, len(script.codec.books), script.codec.subscribed) == (1, 2, 6)
+    assert (script.codec.reconnects, len(script.codec.books), script.codec.subscribed) == (1, 2, 5)
 
 
 # -- books over REST --------------------------------------------------------------------------------------------------------

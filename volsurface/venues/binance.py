@@ -44,10 +44,12 @@ OPTIONS_PER_UNDERLYING = 600  # no listing of the venue was at hand: as many as 
 SILENCE_S = 35  # a socket this quiet is dead: the list of streams alone is asked for and answered every CHECK_S
 ANSWER_S = 10  # a call or request not answered by then is made again
 CHECK_S = 10  # how often the venue is asked what it thinks we have subscribed to
+CONFIRM_NS = 500_000_000  # and so long after an acknowledgement
 MARKS_S = 10  # marks come every second; without any for so long they are subscribed to again
 EXPIRY_GRACE_S = 30  # an expired option is closed by then
-RELIST_S, RELIST_EVERY_S = 60, 600  # after an expiry or a name we do not know; and without any reason
-NEW_SYMBOL_S = 5  # after the venue has told of a new listing
+# Only the market path tells of new options. So that all connections know the same, each reads the listing at every full
+# minute UTC; those of one process share one answer.
+LISTING_NS = 60 * NS_PER_S
 REFUSED_S = 60  # streams that were refused are asked for again
 CUT_S, CUT_APART_S = 24 * 3600 - 600, 60  # the venue cuts at 24 h; we do so before, and not everywhere at once
 
@@ -110,7 +112,7 @@ class BinanceCodec:
         self._counts_listed = part.market  # it follows all options; no other connection shall count them again
         self._shard = shard
         words = checked_words(VENUE, channels)
-        self._options = BinanceOptions(self._coins, words, part, self, sink, self._on_new_symbol)
+        self._options = BinanceOptions(self._coins, words, part, self, sink)
         self._subscriptions = self._options.subscriptions
         self._routes = self._options.routes
         self._reports = Reports(VENUE, sink)
@@ -122,6 +124,7 @@ class BinanceCodec:
             "snapshot": self._snapshot_due,
             "refused": self._refused_due,
             "silence": self._silence_due,
+            "confirm": self._confirm_due,
             "check": self._check_due,
             "marks": self._marks_due,
             "expiry": self._expiry_due,
@@ -137,10 +140,11 @@ class BinanceCodec:
         self._check_wanted = False
         self._answers = 0  # of the frames received
         self._frames_checked = 0  # frames of streams at the last check
+        self._quiet = False  # none came between the last two checks
         self._overflow_told = 0
         self._coins_told = False
         self._listing_tries = 0
-        self._listing_ns = self._relist_ns = 0  # when the listing was asked for last, and will be next
+        self._relist_ns = 0  # when the listing will be asked for
         self._connections = 0
 
     # -- the connection -----------------------------------------------------------------------------------------------
@@ -153,10 +157,13 @@ class BinanceCodec:
         for waiting in (self._out, self._calls, self._timers):
             waiting.clear()
         self._requests.start()
-        self._check_wanted = False
+        self._check_wanted = self._quiet = False
         self._reports.event("connect", now_ns, text=f"{VENUE}: connection {self._connections}")
         self._options.start()
-        self._list(now_ns)
+        if now_ns >= self._relist_ns:
+            self._list(now_ns)
+        else:
+            self._timers.set(self._relist_ns, "relist")
         for kind, seconds in (("silence", SILENCE_S), ("check", CHECK_S), ("marks", MARKS_S)):
             self._timers.set(now_ns + seconds * NS_PER_S, kind)
         self._timers.set(now_ns + (CUT_S - CUT_APART_S * self._shard[0]) * NS_PER_S, "cut")
@@ -258,6 +265,7 @@ class BinanceCodec:
         elif call.method == SUBSCRIBE:
             self._subscriptions.answered(call.streams, call.streams)
             self._options.confirmed(call.streams, now_ns)
+            self._timers.set(now_ns + CONFIRM_NS, "confirm")
             for name in call.streams:
                 self._want_snapshot(name)
         elif call.method == LIST:
@@ -270,15 +278,13 @@ class BinanceCodec:
             return
         listed = {str(name).lower() for name in result}
         missing = [name for name in self._subscriptions.confirmed if name.lower() not in listed]
-        frames = self.messages - self._answers
-        quiet, self._frames_checked = frames == self._frames_checked, frames
         if not missing:
             return
         self._reports.names("dropped", missing, "streams confirmed and then dropped", now_ns)
         if len(missing) < len(self._subscriptions.confirmed):
             for name in missing:
                 self._renew(name, now_ns)
-        elif quiet:
+        elif self._quiet:
             self.hang_up = "the venue has dropped every stream"
         # Otherwise streams flow of which the venue says nothing: its list is about something else.
 
@@ -360,8 +366,13 @@ class BinanceCodec:
         else:
             self.hang_up = f"nothing received for {SILENCE_S} s"
 
+    def _confirm_due(self, _key: Any, now_ns: int) -> None:
+        self._check_wanted = bool(self._subscriptions.confirmed)
+
     def _check_due(self, _key: Any, now_ns: int) -> None:
         self._check_wanted = bool(self._subscriptions.confirmed)
+        frames = self.messages - self._answers
+        self._quiet, self._frames_checked = frames == self._frames_checked, frames
         self._timers.set(now_ns + CHECK_S * NS_PER_S, "check")
 
     def _marks_due(self, _key: Any, now_ns: int) -> None:
@@ -373,7 +384,6 @@ class BinanceCodec:
 
     def _expiry_due(self, _key: Any, now_ns: int) -> None:
         self._options.expire(now_ns - EXPIRY_GRACE_S * NS_PER_S, now_ns)
-        self._relist_by(now_ns + RELIST_S * NS_PER_S)  # what is listed in place of the expired
 
     def _relist_due(self, _key: Any, now_ns: int) -> None:
         self._list(now_ns)
@@ -387,7 +397,7 @@ class BinanceCodec:
     # -- listing and snapshots over REST --------------------------------------------------------------------------------
 
     def _list(self, now_ns: int) -> None:
-        self._listing_ns, self._relist_ns = now_ns, now_ns + RELIST_EVERY_S * NS_PER_S
+        self._relist_ns = now_ns - now_ns % LISTING_NS + LISTING_NS
         self._timers.set(self._relist_ns, "relist")
         self._requests.ask_listing(now_ns)
 
@@ -456,7 +466,8 @@ class BinanceCodec:
     def _ask_later(self, tag: str, now_ns: int) -> None:
         """Make a request again after a pause that doubles each time."""
         if tag == LISTING:
-            self._relist_by(self._requests.again_ns(self._listing_tries, now_ns))
+            self._relist_ns = min(self._relist_ns, self._requests.again_ns(self._listing_tries, now_ns))
+            self._timers.set(self._relist_ns, "relist")
             self._listing_tries += 1
             return
         symbol = self._requests.symbol_of(tag)
@@ -464,11 +475,6 @@ class BinanceCodec:
         if stream is not None:
             self._timers.set(self._requests.again_ns(stream.snapshot_tries, now_ns), "snapshot", symbol)
             stream.snapshot_tries += 1
-
-    def _relist_by(self, due_ns: int) -> None:
-        if due_ns < self._relist_ns:
-            self._relist_ns = due_ns
-            self._timers.set(due_ns, "relist")
 
     def _request_due(self, tag: str, now_ns: int) -> None:
         self._reports.event("stale", now_ns, "warning", f"{VENUE}: no answer to {tag} in {ANSWER_S} s")
@@ -497,14 +503,6 @@ class BinanceCodec:
     def bad_entry(self, raw: bytes, why: str, now_ns: int) -> None:
         """Count one entry of a batch that was not understood."""
         self._reject(raw, why, now_ns)
-
-    def unknown_symbol(self, symbol: str, now_ns: int) -> None:
-        """Read the listing again for a name we do not know, at most once a minute."""
-        self._relist_by(max(now_ns, self._listing_ns + RELIST_S * NS_PER_S))
-
-    def _on_new_symbol(self, _frame: bytes, now_ns: int) -> None:
-        """Take an `!optionSymbol` frame; one listing is asked for however many names are new."""
-        self._relist_by(now_ns + NEW_SYMBOL_S * NS_PER_S)
 
     def _reject(self, frame: bytes, why: str, now_ns: int) -> None:
         self.rejected += 1

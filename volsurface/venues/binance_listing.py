@@ -19,7 +19,7 @@ Route = Callable[[bytes, int], None]
 MAX_STREAMS = 200  # per connection, documented
 PER_CALL = 100  # a frame of a few kilobytes
 
-INDICES, NEW_SYMBOLS = "!index@arr", "!optionSymbol"
+INDICES = "!index@arr"
 MARKS, DEPTH, QUOTES = "{}@optionMarkPrice", "{}@depth@100ms", "{}@bookTicker"
 
 
@@ -27,7 +27,7 @@ MARKS, DEPTH, QUOTES = "{}@optionMarkPrice", "{}@depth@100ms", "{}@bookTicker"
 class Part:
     """What one connection carries.
 
-    market: marks, indices, open interest and new listings of all options.
+    market: marks, indices and open interest of all options.
     public: which of n equal shares (i, n) of the books, quotes and trades; None for none of them.
     """
 
@@ -66,7 +66,7 @@ class Listing:
 class BinanceOptions:
     """The streams of all followed options by symbol, and the route of each stream by its name as bytes.
 
-    new_symbol: takes the frames that tell of a new listing. depth_streams: options by the stream of their book. refused: streams not to ask for now.
+    depth_streams: options by the stream of their book. refused: streams not to ask for now.
     overflow: streams that do not fit on the connection.
     """
 
@@ -77,7 +77,6 @@ class BinanceOptions:
         part: Part,
         session: Session,
         sink: Sink,
-        new_symbol: Route,
     ) -> None:
         self.following: Following[OptionStream] = Following(sink, self._make)
         self.streams = self.following.streams
@@ -94,7 +93,6 @@ class BinanceOptions:
         self._sink = sink
         self._common: dict[str, Route] = {}
         if part.market:
-            self._common[NEW_SYMBOLS] = new_symbol
             self._common[INDICES] = IndexStream(self.underlyings, session).on_indices
 
     def take_listing(self, info: ExchangeInfo, now_ns: int) -> Listing:

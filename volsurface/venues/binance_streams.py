@@ -65,9 +65,6 @@ class Session(Protocol):
     def bad_entry(self, raw: bytes, why: str, now_ns: int) -> None:
         """One entry of a batch was not understood; the others were taken."""
 
-    def unknown_symbol(self, symbol: str, now_ns: int) -> None:
-        """A batch tells of an option that is not followed."""
-
 
 def entries(frame: bytes, decode: Any, decode_one: Any, session: Session, now_ns: int) -> list[Any]:
     """Return the entries of a batch; where one of them is bad the others are returned. Raises what `MALFORMED` names."""
@@ -112,9 +109,7 @@ class UnderlyingStream:
         ts_ns, index = 0, None
         for mark in entries(frame, decode_marks, decode_mark, session, now_ns):
             stream = streams.get(mark.s)
-            if stream is None:
-                session.unknown_symbol(mark.s, now_ns)
-            elif stream.instrument.index_name == self.name:
+            if stream is not None and stream.instrument.index_name == self.name:
                 ts_ns, index = stream.take_mark(mark, now_ns), mark.i
         if ts_ns > session.last_venue_ns:
             session.last_venue_ns = ts_ns

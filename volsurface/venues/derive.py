@@ -48,7 +48,7 @@ ANSWER_S = 10  # a call not answered by then is made again
 BOOK_SILENCE_S = 5  # an unchanged book is sent every second
 BOOKS_EVERY_S = 1  # how often silent books are looked for
 EXPIRY_GRACE_S = 30  # an expired option is closed by then
-RELIST_S, RELIST_EVERY_S = 60, 300  # listings are read again after an expiry; new options are told nowhere
+RELIST_S, RELIST_EVERY_S = 30, 300  # listings are read again after an expiry; new options are told nowhere
 REFUSED_S = 60  # what was refused is asked for again
 
 # Documented: 5 calls a second, bursts of five times that.
