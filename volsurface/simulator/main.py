@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from volsurface.clock import Clock, SystemClock
 from volsurface.errors import ServiceError, VenueError, unknown_name
+from volsurface.simulator.binance_protocol import BinanceVenue
 from volsurface.simulator.bybit_protocol import BybitVenue
 from volsurface.simulator.deribit_protocol import DeribitVenue
+from volsurface.simulator.derive_protocol import DeriveVenue
 from volsurface.simulator.fault_table import fault_named
 from volsurface.simulator.market import VenueMarket
 from volsurface.simulator.okx_protocol import OkxVenue
@@ -26,6 +28,8 @@ PROTOCOLS: dict[str, Callable[[VenueMarket], Venue]] = {
     "bybit": BybitVenue,
     "deribit": DeribitVenue,
     "okx": OkxVenue,
+    "binance": BinanceVenue,
+    "derive": DeriveVenue,
 }
 VENUES = tuple(PROTOCOLS)
 
