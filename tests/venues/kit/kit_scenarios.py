@@ -11,7 +11,8 @@ from volsurface.simulator.fault_table import FAULTS
 
 HEALED_S = 2.0  # every book must be the true one so long after the last fault's end
 NOON = int(datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()) * S
-BEFORE_EIGHT = int(datetime(2026, 11, 21, 7, 59, 57, tzinfo=UTC).timestamp()) * S
+# A Friday, when weekly expiries end too: not every venue lists daily ones.
+BEFORE_EIGHT = int(datetime(2026, 11, 20, 7, 59, 57, tzinfo=UTC).timestamp()) * S
 MOST_FAULTS = 5
 # Early ends of an expiry exist in the simulator alone: a venue without word of its listing would not say so, and the
 # kit lets the clock reach 08:00 instead.

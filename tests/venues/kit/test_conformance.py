@@ -56,7 +56,12 @@ def test_each_fault_is_committed_or_the_venue_cannot_have_it(venue: str) -> None
 
 
 # What a venue's protocol has no place for.
-CANNOT_HAVE: dict[str, set[str]] = {"bybit": {"heartbeat_storm"}, "okx": {"heartbeat_storm"}}
+CANNOT_HAVE: dict[str, set[str]] = {
+    "binance": {"heartbeat_storm", "snapshot"},
+    "bybit": {"heartbeat_storm"},
+    "derive": {"heartbeat_storm"},
+    "okx": {"heartbeat_storm"},
+}
 
 
 @pytest.mark.parametrize("venue", VENUES)
