@@ -33,7 +33,7 @@ OUTSIDE = {
     "pricing": {"numba", "llvmlite"},
     "surface": {"numba", "scipy"},
     "venues": {"msgspec"},
-    "io": {"websockets", "httpx", "duckdb", "msgspec", "nats"},
+    "io": {"websockets", "httpx", "duckdb", "msgspec", "nats", "zstandard"},
     "engine": {"psutil"},
     "simulator": {"websockets", "msgspec"},
     "api": {"tornado", "msgspec", "prometheus_client", "pyarrow"},

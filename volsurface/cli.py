@@ -54,7 +54,9 @@ def _root(
     pass
 
 
-@app.command(epilog="Examples: `volsurface serve --open` · `volsurface serve --venues deribit` · `--chains DIR`")
+@app.command(
+    epilog="Examples: `volsurface serve --open` · `volsurface serve --venues deribit` · `--chains DIR` · `--replay DIR --speed 10`"
+)
 def serve(
     venues: Annotated[
         list[str] | None, typer.Option(help="A real venue, e.g. deribit; may be repeated. Default: simulated.")
@@ -65,10 +67,12 @@ def serve(
     chains: Annotated[
         list[Path] | None, typer.Option(help="Recorded chain file or folder, played as a market; may be repeated.")
     ] = None,
+    replay: Annotated[Path | None, typer.Option(help="Recorded frames (`volsurface record`), played.")] = None,
+    record: Annotated[Path | None, typer.Option(help="Keep every frame there, for `volsurface replay`.")] = None,
     underlyings: Annotated[list[str] | None, typer.Option(help="A coin to follow; default BTC and ETH.")] = None,
     rate: Annotated[float | None, typer.Option(help="Messages per second of the simulated market.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the simulated market.")] = None,
-    speed: Annotated[float | None, typer.Option(help="Market seconds per second for recorded chains.")] = None,
+    speed: Annotated[float | None, typer.Option(help="Market seconds per second of a recording.")] = None,
     data: DATA = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings file; default volsurface.toml in the data folder.")
@@ -95,7 +99,8 @@ def serve(
     from volsurface.commands.serve import serve_page
 
     flags: dict[str, Any] = {
-        "venues": venues, "venue-url": venue_url, "chains": chains, "underlyings": underlyings, "rate": rate,
+        "venues": venues, "venue-url": venue_url, "chains": chains, "replay": replay, "record": record,
+        "underlyings": underlyings, "rate": rate,
         "seed": seed, "speed": speed, "data": data, "config": config, "no-history": not history,
         "allow-anonymous": allow_anonymous, "services-log-level": log_level, "services-log-file": log_file,
     }  # fmt: skip
@@ -185,6 +190,52 @@ def simulate(
 
     names = [*(venues or ()), *(more_venues or ())] or ["deribit"]
     raise typer.Exit(simulate_main(rate, names, underlyings, seed, port, fault or [], quiet, log_level))
+
+
+@app.command(
+    epilog="Examples: `volsurface record rec --seconds 60` (simulated) · `volsurface record rec --venues deribit`"
+)
+def record(
+    folder: Annotated[Path, typer.Argument(help="Folder of the recording; made if needed.")],
+    venues: Annotated[
+        list[str] | None, typer.Option(help="A real venue, e.g. deribit; may be repeated. Default: simulated.")
+    ] = None,
+    venue_url: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=URL", help="Another address for a venue; may be repeated.")
+    ] = None,
+    underlyings: Annotated[list[str] | None, typer.Option(help="A coin to follow; default BTC and ETH.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Messages per second of the simulated market.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the simulated market.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so long; default: at Ctrl-C.")] = None,
+    fit: Annotated[bool, typer.Option(help="Also run the engine and record its steps, to be compared.")] = True,
+) -> None:
+    """Keep every frame as received, with its time and the connections' events, in a folder; no page, no history."""
+    from volsurface.commands.record import record_market
+
+    flags: dict[str, Any] = {
+        "venues": venues, "venue-url": venue_url, "underlyings": underlyings, "rate": rate, "seed": seed,
+    }  # fmt: skip
+    raise typer.Exit(record_market(Console(), folder, flags, seconds, fit))
+
+
+@app.command(
+    epilog="Examples: `volsurface replay rec` twice, and compare · `volsurface replay rec --speed 10 --data DATA`"
+)
+def replay(
+    folder: Annotated[Path, typer.Argument(help="A recording made by `volsurface record` or `serve --record`.")],
+    speed: Annotated[str, typer.Option(help="Recorded seconds per second, or max.")] = "max",
+    since: Annotated[str | None, typer.Option("--from", help="Fit only from this UTC time on.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Write its history into this data folder; default: none.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="Settings file, for a recording without an engine.")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Run a recording through codecs, engine and historian; print digests, and what differs from the live run.
+
+    Exit code 1 when anything differs.
+    """
+    from volsurface.commands.record import replay_recording
+
+    raise typer.Exit(replay_recording(Console(), folder, speed, since, data, settings, as_json))
 
 
 def _service(name: str, help_text: str) -> None:

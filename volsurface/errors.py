@@ -4,6 +4,7 @@
         SettingsError        a setting, flag or preset that cannot be used
         ChainFileError       a chain file that cannot be read
         VenueError           an unknown venue, underlying or address
+        RecordingError       a recording of raw frames that cannot be read or written
         HistoryError         a history folder that cannot be read or written
         TransportError       a service that does not answer, or answers nonsense
         ArbitrageError       a surface that fails its exact verification
@@ -31,6 +32,10 @@ class ChainFileError(VolSurfaceError):
 
 class VenueError(VolSurfaceError):
     """A venue, underlying or address is unknown or cannot be reached."""
+
+
+class RecordingError(VolSurfaceError):
+    """A recording cannot be read or written."""
 
 
 class HistoryError(VolSurfaceError):

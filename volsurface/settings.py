@@ -111,7 +111,7 @@ class MarketSettings(param.Parameterized):
     source: Any = param.Selector(
         default="simulated",
         objects=["simulated", "live", "replay"],
-        doc="Simulated venues on this machine, real venues, or recorded chains.",
+        doc="Simulated venues on this machine, real venues, or a recording.",
     )
     venues = param.List(default=["deribit"], item_type=str, doc="Venues to connect to.")
     underlyings = param.List(default=["BTC", "ETH"], item_type=str, doc="Coins whose options are followed.")
@@ -124,7 +124,7 @@ class MarketSettings(param.Parameterized):
         doc="Split websocket frames ourselves: a third of the time each. It leans on undocumented parts of websockets 17.",
     )
     seed = param.Integer(1, bounds=(0, None), doc="Seed of the simulated market: the same seed gives the same market.")
-    speed = param.Number(3600.0, bounds=(0.1, 1e6), doc="Market seconds per second when recorded chains are played.")
+    speed = param.Number(3600.0, bounds=(0.1, 1e6), doc="Market seconds per second when a recording is played.")
 
 
 class HistorySettings(param.Parameterized):

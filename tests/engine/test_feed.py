@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from volsurface.clock import SteppedClock
 from volsurface.engine import feed
 from volsurface.engine.feed import FeedServer, run_feed
-from volsurface.engine.venue_group import VenueWatch
+from volsurface.engine.venue_watch import VenueWatch
 from volsurface.errors import ServiceError, TransportError, VenueError
 from volsurface.io.places import FEED_SOCKET
 from volsurface.io.transport import wire

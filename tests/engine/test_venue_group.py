@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from volsurface.engine.venue_group import VenueGroup, VenueWatch
+from volsurface.engine.venue_watch import VenueWatch
 from volsurface.market.instrument import COIN, Instrument
 from volsurface.market.row_table import RowTable
+from volsurface.venues.venue_group import VenueGroup
 
 S, MS = 1_000_000_000, 1_000_000
 NAN = math.nan

@@ -62,6 +62,17 @@ def player(chains: list[Chain], speed: float = 1e9) -> tuple[ChainPlayer, RowTab
     return ChainPlayer(chains, table, clock, speed), table, clock
 
 
+async def play_to_the_end(play: ChainPlayer) -> None:
+    """Play with an engine there; at the end it waits for a seek until it is stopped."""
+    stop = asyncio.Event()
+    play.controls.release()
+    running = asyncio.create_task(play.run(stop))
+    while not play.controls.ended:
+        await asyncio.sleep(0.001)
+    stop.set()
+    await running
+
+
 def events(table: RowTable) -> list[tuple[str, str]]:
     page = table.reply(100_000, table.epoch, 0, 0, 0)
     return [(EVENT_KINDS[e["kind"]], page.texts.get(int(e["seq"]), "")) for e in page.events]
@@ -122,7 +133,7 @@ def test_an_unquoted_instrument_is_written_once():
 async def test_the_recording_is_played_to_its_end(monkeypatch):
     monkeypatch.setattr(chain_player, "MAX_WAIT_S", 0.01)
     play, table, clock = player([chain(hours, [2.0, 3.0], bid=0.1 + hours / 10) for hours in range(5)], speed=3600)
-    await play.run(asyncio.Event())
+    await play_to_the_end(play)
     assert table.rows["bid"].tolist() == pytest.approx([0.5, 0.5])
     assert clock.now_ns() == START_NS + 4 * HOUR_NS
     assert table.venues[0].state == "down"
@@ -134,6 +145,7 @@ async def test_between_two_snapshots_time_passes_but_not_beyond_the_next():
     seen = []
     clock.set, real = lambda now_ns: (seen.append(now_ns), real(now_ns)), clock.set
     stop = asyncio.Event()
+    play.controls.release()
     running = asyncio.create_task(play.run(stop))
     while clock.now_ns() <= START_NS + 2 * HOUR_NS // 100 // 3600:
         await asyncio.sleep(0)
@@ -142,6 +154,28 @@ async def test_between_two_snapshots_time_passes_but_not_beyond_the_next():
     assert seen == sorted(seen)
     assert any(START_NS < now_ns < START_NS + 0.02 * NS_PER_S for now_ns in seen)
     assert max(seen) < START_NS + HOUR_NS  # quotes of one hour are not valued in the next
+
+
+async def test_the_first_snapshot_stays_until_an_engine_is_there(monkeypatch):
+    monkeypatch.setattr(chain_player, "MAX_WAIT_S", 0.0)
+    play, table, clock = player([chain(0, [3.0]), chain(1, [3.0], bid=0.4), chain(2, [3.0], bid=0.5)])
+    stop = asyncio.Event()
+    running = asyncio.create_task(play.run(stop))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert clock.now_ns() == START_NS
+    assert table.rows["bid"].tolist() == [0.1]
+    play.controls.release()
+    while not play.controls.ended:
+        await asyncio.sleep(0.001)
+    assert table.rows["bid"].tolist() == [0.5]
+    play.controls.take({"paused": True, "seek": START_NS + HOUR_NS})
+    while clock.now_ns() != START_NS + HOUR_NS:
+        await asyncio.sleep(0.001)
+    assert table.rows["bid"].tolist() == [0.4]
+    assert not play.controls.ended
+    stop.set()
+    await running
 
 
 async def test_stop_ends_it_before_its_end():
@@ -166,7 +200,7 @@ async def test_coins_recorded_one_after_the_other_are_one_snapshot(monkeypatch):
     play, table, clock = player(recorded)
     shown = []
     monkeypatch.setattr(play, "show", lambda chains: shown.append([c.underlying for c in chains]))
-    await play.run(asyncio.Event())
+    await play_to_the_end(play)
     assert shown == [["BTC", "ETH"], ["BTC", "ETH"]]
     ChainPlayer.show(play, recorded[:2])
     assert clock.now_ns() == START_NS + 110 * NS_PER_S

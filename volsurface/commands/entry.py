@@ -21,14 +21,21 @@ def service_main(name: str, data: Path | None) -> int:
     if name == "feed":
         from volsurface.engine.feed import main as feed_main
 
-        return feed_main(settings, launch.run_folder, launch.venue_urls, launch.chains, **log)
+        return feed_main(
+            settings, launch.run_folder, launch.venue_urls, launch.chains, recording=_path(launch.recording),
+            record=_path(launch.record), **log,
+        )  # fmt: skip
     if name == "engine":
         from volsurface.engine.engine import main as engine_main
 
-        return engine_main(settings, launch.run_folder, launch.run, **log)
+        return engine_main(settings, launch.run_folder, launch.run, _path(launch.record), **log)
     from volsurface.engine.historian import main as historian_main
 
     return historian_main(settings, launch.data_folder, launch.run_folder, launch.source, launch.run, **log)
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 def _log_options(launch: Launch) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from volsurface.errors import ServiceError, SettingsError, TransportError
-from volsurface.io.places import ENGINE_SOCKET, running_servers
+from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, running_servers
 from volsurface.io.publication import Publication
 from volsurface.io.transport.unix import UnixChannel
-from volsurface.io.transport.wire import CONTROL, SLOTS, decode_map, encode_map
+from volsurface.io.transport.wire import CONTROL, SLOTS, Channel, decode_map, encode_map
 
 
 class LiveClient:
@@ -16,13 +16,16 @@ class LiveClient:
     surfaces: newest publication by underlying. previews: while the kernels of a first start are compiled, the free fit of
     underlyings without a surface, not certified: for a page to say so, and no surface to anyone else. status: the engine's status (see docs/architecture.md).
     settings: {section: {name: value}} in force, with `settings_version`. events: those of the last poll that brought any.
-    connected: whether the last poll was answered; `error` says why not.
+    engine: a channel to use instead of the run folder's socket. connected: whether the last poll was answered; `error` says why not.
     """
 
-    def __init__(self, run_folder: Path | str) -> None:
+    def __init__(self, run_folder: Path | str, engine: Channel | None = None) -> None:
         self.run_folder = Path(run_folder)
-        self._channel = UnixChannel(self.run_folder / ENGINE_SOCKET)
-        self._control = UnixChannel(self.run_folder / ENGINE_SOCKET)  # a change must not wait behind a held poll
+        self._channel = engine or UnixChannel(self.run_folder / ENGINE_SOCKET)
+        self._feed = UnixChannel(self.run_folder / FEED_SOCKET)
+        self._control = engine or UnixChannel(
+            self.run_folder / ENGINE_SOCKET
+        )  # a change must not wait behind a held poll
         self._request = {"epoch": 0, "cursor": 0, "event_cursor": 0}
         self.surfaces: dict[str, Publication] = {}
         self.previews: dict[str, Publication] = {}
@@ -76,8 +79,20 @@ class LiveClient:
             raise SettingsError(answer["error"])
         return int(answer["version"])
 
+    async def playback(self, **wanted: bool | float | str) -> dict[str, Any]:
+        """Pause, seek in or change the speed of a market that is played; return where it is (`io.playback.Controls`).
+
+        wanted: paused=True, speed=10.0, seek="2026-11-20T18:00:00Z"; nothing: only ask. Raises SettingsError with the
+        feed's reason, TransportError when it is away.
+        """
+        answer = decode_map(await self._feed.request(CONTROL, encode_map({"command": "playback", **wanted})))
+        if "error" in answer:
+            raise SettingsError(answer["error"])
+        return answer
+
     async def close(self) -> None:
         """Close the sockets."""
+        await self._feed.close()
         await self._channel.close()
         await self._control.close()
 

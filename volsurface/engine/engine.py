@@ -17,6 +17,7 @@ import numpy as np
 
 from volsurface.clock import Clock, SystemClock
 from volsurface.engine.audit import KINDS, Finding
+from volsurface.engine.journal import Journal, RecordedJournal, step_of
 from volsurface.engine.latency import Latencies, percentiles
 from volsurface.engine.ledger import Ledger, joined
 from volsurface.engine.materiality import Thresholds
@@ -30,9 +31,10 @@ from volsurface.engine.warm import FREE_FIT, compile_kernels
 from volsurface.errors import SettingsError, TransportError, unknown_name
 from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, HISTORIAN_FILE, read_json, write_json
 from volsurface.io.publication import Publication
+from volsurface.io.recording import ENGINE, Recorder
 from volsurface.io.transport.puller import Batch, FeedPuller
 from volsurface.io.transport.unix import UnixChannel, UnixServer
-from volsurface.io.transport.wire import CONTROL, SLOTS, decode_map, encode_map
+from volsurface.io.transport.wire import CONTROL, SLOTS, Channel, decode_map, encode_map
 from volsurface.market.quote import EVENT_KINDS, SEVERITIES
 from volsurface.settings import Settings, setting_names
 
@@ -52,20 +54,27 @@ RECENT = 20  # statuses over which latencies are shown
 class Engine:
     """State and rules of the service; `run` is its loop. Belongs to one event loop."""
 
-    def __init__(self, settings: Settings, run_folder: Path, run: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, run_folder: Path, run: str, clock: Clock | None = None,
+        feed: Channel | None = None, journal: Journal | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.run_id = run
         self._run_folder = run_folder
         self._clock = clock or SystemClock()
         self.slots = SlotTable(epoch=int.from_bytes(os.urandom(7), "little") + 1)
-        self._puller = FeedPuller(UnixChannel(run_folder / FEED_SOCKET))
+        self._feed = feed or UnixChannel(run_folder / FEED_SOCKET)
+        self._puller = FeedPuller(self._feed)
+        self._journal = journal
         self._stepper = Stepper(
             settings.market.underlyings,
             self._inputs,
-            lambda: self._puller.rows,
+            # Half a snapshot is no market: the listing that its ids belong to has not been handed over yet.
+            lambda: self._puller.rows if self._puller.settled else self._puller.rows[:0],
             self._encode,
             self._publish,
             self._found,
+            self._begun,
         )
         self._surface_ids = dict.fromkeys(settings.market.underlyings, 0)
         self._listed = 0
@@ -100,22 +109,29 @@ class Engine:
         values = request.get("settings", {})
         try:
             self._check_change(values)
-            version = self.settings.update(values, "settings")
+            version = self.change_settings(values, who)
         except SettingsError as error:
             return encode_map({"error": str(error)})
-        if "fit" in values or "venues" in values.get("market", {}):
-            for waiting in self._stepper.waiting.values():
-                waiting.refit_all()
         write_json(
             self._run_folder / SETTINGS_FILE,
             {"run": self.run_id, "version": version, "values": self.settings.values()},
         )
+        return encode_map({"version": version})
+
+    def change_settings(self, values: dict[str, dict[str, Any]], who: str) -> int:
+        """Take new settings for the steps to come and tell everybody; return their version, or raise SettingsError."""
+        version = self.settings.update(values, "settings")
+        if "fit" in values or "venues" in values.get("market", {}):
+            for waiting in self._stepper.waiting.values():
+                waiting.refit_all()
+        if self._journal is not None:
+            self._journal.settings(version, values, who)
         self._publish_settings()
         self.slots.event(
             "settings", self._clock.now_ns(), f"version {version} by {who}", values=values, version=version, who=who
         )
         log.info("settings version %d by %s: %s", version, who, values)
-        return encode_map({"version": version})
+        return version
 
     def _check_change(self, values: Any) -> None:
         """Refuse what a running engine could only take without doing it."""
@@ -140,11 +156,12 @@ class Engine:
         """Serve until `stop`; compiles the kernels first, saying how far it is."""
         server = UnixServer(self._run_folder / ENGINE_SOCKET, self.handle)
         await server.start()
-        self._publish_settings()
-        self.slots.event("restart", self._clock.now_ns(), "engine started", service="engine", pid=os.getpid())
+        self.announce()
         status = asyncio.create_task(self._status_loop())
         try:
             await self._compile(stop)
+            if self._journal is not None:
+                self._journal.started(self.settings.version, self.settings.values())
             gc.collect()
             gc.freeze()
             sys.setswitchinterval(SWITCH_S)
@@ -155,6 +172,11 @@ class Engine:
             status.cancel()
             await server.close()
             await self._puller.close()
+
+    def announce(self) -> None:
+        """Tell whoever follows that an engine has started, and its settings."""
+        self._publish_settings()
+        self.slots.event("restart", self._clock.now_ns(), "engine started", service="engine", pid=os.getpid())
 
     async def _compile(self, stop: asyncio.Event) -> None:
         """Compile the kernels beside the loop, so that pages hear how far it is; a stop does not wait for the compiler.
@@ -186,7 +208,7 @@ class Engine:
         for wait in waits:
             wait.cancel()
         await self._puller.close()
-        self._puller = FeedPuller(UnixChannel(self._run_folder / FEED_SOCKET))  # the first step begins from a snapshot
+        self._puller = FeedPuller(self._feed)  # the first step begins from a snapshot
         if failures:
             raise failures[0]
         if done.is_set():
@@ -226,6 +248,10 @@ class Engine:
                 if self._feed_error:
                     log.info("feed connected")
                 self._feed_error = ""
+                if batch.snapshot:
+                    # A feed that plays a recording waits for somebody to fit it; the others only say yes.
+                    with contextlib.suppress(TransportError):
+                        await self._feed.request(CONTROL, encode_map({"command": "engine"}))
                 self._take(batch)
             self._loop_cpu_ns = time.thread_time_ns()
             pause = PULL_EVERY_S - (time.perf_counter() - started)
@@ -233,6 +259,20 @@ class Engine:
                 await asyncio.wait_for(stop.wait(), max(pause, 0.001) if batch is not None else RETRY_S)
             except TimeoutError:
                 continue
+
+    async def pull_once(self) -> None:
+        """Take what the feed has that is new: what a replay does before its steps."""
+        self._take(await self._puller.pull())
+
+    def step_once(self, underlying: str, now_ns: int, silent: tuple[str, ...] | None = None) -> None:
+        """Take one step of an underlying at a given time, with these venues silent (None: ask), here and now: a replay's."""
+        inputs = self._inputs()
+        options = inputs.options if silent is None else replace(inputs.options, silent_venues=silent)
+        self._stepper.step_now(underlying, replace(inputs, now_ns=now_ns, options=options))
+
+    def _begun(self, underlying: str, inputs: Inputs) -> None:
+        if self._journal is not None:
+            self._journal.step(underlying, step_of(self._puller, inputs))
 
     def _take(self, batch: Batch) -> None:
         """Bring the market's time and the listing up to date and pass the feed's events on."""
@@ -329,6 +369,8 @@ class Engine:
             "published", inputs.now_ns, "", underlying=underlying, surface_id=self._surface_ids[underlying],
             digest=result.fit.surface.digest,
         )  # fmt: skip
+        if self._journal is not None:
+            self._journal.published(underlying, result.fit.surface.digest)
         self._published += 1
         self._to_surface.add(self._clock.now_ns() - result.ticks_ns)
 
@@ -357,8 +399,12 @@ class Engine:
 
     async def _status_loop(self) -> None:
         while True:
-            self.slots.set("status", encode_map(self.status()))
+            self.publish_status()
             await asyncio.sleep(STATUS_EVERY_S)
+
+    def publish_status(self) -> None:
+        """Bring the status slot up to date."""
+        self.slots.set("status", encode_map(self.status()))
 
     def status(self) -> dict[str, Any]:
         """Return what a status strip and the System tab show; all plain values."""
@@ -424,10 +470,18 @@ def _none_if_nan(value: float) -> float | None:
     return value if value == value else None
 
 
-def main(settings: Settings, run_folder: Path, run: str, **service: Any) -> int:
-    """Run the engine as a process; return its exit code."""
+def main(settings: Settings, run_folder: Path, run: str, record: Path | None = None, **service: Any) -> int:
+    """Run the engine as a process, its steps recorded in folder `record` if given; return its exit code."""
 
     async def serve(stop: asyncio.Event) -> None:
-        await Engine(settings, run_folder, run).run(stop)
+        clock = SystemClock()
+        if record is None:
+            await Engine(settings, run_folder, run, clock).run(stop)
+            return
+        journal = RecordedJournal(Recorder(record, ENGINE, clock.now_ns()), clock, run)
+        try:
+            await Engine(settings, run_folder, run, clock, journal=journal).run(stop)
+        finally:
+            journal.close()
 
     return run_service(serve, "engine", nice=NICE, **service)

@@ -12,11 +12,14 @@ from pathlib import Path
 
 from volsurface.clock import Clock, SteppedClock, SystemClock
 from volsurface.engine.service import run_service
-from volsurface.engine.venue_group import VenueGroup, VenueWatch
-from volsurface.errors import ServiceError, TransportError, VenueError, unknown_name
+from volsurface.engine.venue_watch import VenueWatch
+from volsurface.errors import ServiceError, SettingsError, TransportError, VenueError, unknown_name
 from volsurface.io.chain_player import ChainPlayer, read_market
 from volsurface.io.connection import Connection
 from volsurface.io.places import FEED_SOCKET
+from volsurface.io.playback import Controls, RecordingPlayer
+from volsurface.io.recording import FEED, ROWS, RecordedCodecs, Recorder
+from volsurface.io.recording_reader import Recording
 from volsurface.io.rest import RestClient, rest_url_beside
 from volsurface.io.transport import wire
 from volsurface.io.transport.hold import Change
@@ -24,12 +27,15 @@ from volsurface.io.transport.unix import UnixServer
 from volsurface.market.row_table import RowTable
 from volsurface.settings import MarketSettings, Settings
 from volsurface.venues.registry import connections_needed, default_url, make_codec, shard_url
+from volsurface.venues.venue_group import VenueGroup
+from volsurface.version import __version__
 
 START_UP_S = 10.0  # listing and first snapshots are over: what lives now lives long
 COLLECT_EVERY_S = 300.0  # reference counting frees nearly everything; this is for the few cycles of closed connections
 BETWEEN_CONNECTIONS_S = 0.35  # to one venue: OKX allows three new ones a second
 MEASURE_S = 1.0  # between two looks at the venues' health
 RETRY_S = 1.0
+ROWS_EVERY_S = 5.0  # a digest of the row table goes into a recording
 
 log = logging.getLogger(__name__)
 
@@ -37,44 +43,72 @@ log = logging.getLogger(__name__)
 class FeedServer:
     """Answers PULL, DIRECTORY and CONTROL from one row table; a handler for any transport.
 
-    clock: the market's; its time is every reply's "now".
+    table: replaced when a replay starts anew. clock: the market's; its time is every reply's "now". controls: of a market
+    that is played; None for one that is not. recorder: where frames go, if they are kept.
     """
 
-    def __init__(self, table: RowTable, clock: Clock) -> None:
-        self._table, self._clock = table, clock
+    def __init__(
+        self, table: RowTable, clock: Clock, controls: Controls | None = None, recorder: Recorder | None = None
+    ) -> None:
+        self.table, self.controls = table, controls
+        self._clock, self._recorder = clock, recorder
         self._change = Change()
+
+    def renew(self, table: RowTable) -> None:
+        """Answer from another table: the replay has started anew, and whoever waits must hear it."""
+        self.table = table
+        self._change.notify()
 
     async def handle(self, kind: int, body: bytes) -> wire.Reply:
         """Answer one request; a pull that would bring nothing is held until the next write or the liveness beat."""
         if kind == wire.PULL:
             return await self._pull(body)
         if kind == wire.DIRECTORY:
-            return wire.encode_directory(self._table.directory, self._table.epoch, body)
+            return wire.encode_directory(self.table.directory, self.table.epoch, body)
         if kind == wire.CONTROL:
             return self._control(wire.decode_map(body))
         raise TransportError(f"the feed does not answer requests of kind {wire.KINDS.get(kind, kind)}")
 
     async def _pull(self, body: bytes) -> wire.Reply:
-        page_rows, epoch, cursor, event_cursor = wire.decode_pull(body)
-        if not self._table.has_newer(epoch, cursor, event_cursor):
-            self._table.on_next_write = self._change.notify
+        _, epoch, cursor, event_cursor = wire.decode_pull(body)
+        if not self.table.has_newer(epoch, cursor, event_cursor):
+            self.table.on_next_write = self._change.notify
             await self._change.wait()
-        return wire.encode_page(self._table.reply(page_rows, epoch, cursor, event_cursor, self._clock.now_ns()))
+        return self.page(body)
+
+    def page(self, body: bytes) -> wire.Reply:
+        """Answer a pull at once, whatever there is."""
+        return wire.encode_page(self.table.reply(*wire.decode_pull(body), self._clock.now_ns()))
 
     def _control(self, request: Mapping[str, object]) -> bytes:
         command = str(request.get("command"))
+        if command == "engine":  # there is one that can fit: a played market may begin
+            if self.controls is not None:
+                self.controls.release()
+            return wire.encode_map({})
+        if command == "playback":
+            return self._playback(request)
         if command != "health":
-            raise TransportError(unknown_name("feed command", command, ["health"]))
+            raise TransportError(unknown_name("feed command", command, ["engine", "health", "playback"]))
         return wire.encode_map(
             {
                 "pid": os.getpid(),
-                "epoch": self._table.epoch,
-                "version": self._table.version,
-                "events": self._table.event_seq,
-                "instruments": len(self._table.directory),
-                "messages_per_s": {venue: health.messages_per_s for venue, health in self._table.health.items()},
+                "epoch": self.table.epoch,
+                "version": self.table.version,
+                "events": self.table.event_seq,
+                "instruments": len(self.table.directory),
+                "messages_per_s": {venue: health.messages_per_s for venue, health in self.table.health.items()},
+                "recording": self._recorder.status() if self._recorder is not None else None,
             }
         )
+
+    def _playback(self, request: Mapping[str, object]) -> bytes:
+        try:
+            if self.controls is None:
+                raise SettingsError("this market is not a recording: it cannot be paused or sought in")
+            return wire.encode_map(self.controls.take(request))
+        except SettingsError as error:
+            return wire.encode_map({"error": str(error)})
 
 
 async def run_feed(
@@ -83,33 +117,44 @@ async def run_feed(
     stop: asyncio.Event,
     venue_urls: Mapping[str, str] | None = None,
     chains: Sequence[str | Path] = (),
+    *,
+    recording: Path | None = None,
+    record: Path | None = None,
 ) -> None:
     """Serve the market of `settings.market` on `run_folder`/feed.sock until `stop` is set.
 
     venue_urls: venue -> address used instead of the venue's own; the simulated market has no other.
-    chains: the files that source "replay" plays, in time order of what they hold.
-    Raises ServiceError, VenueError or ChainFileError for what cannot be started.
+    chains: the files that source "replay" plays, in time order of what they hold; or
+    recording: the folder of recorded frames that it plays.
+    record: folder where everything that codecs are given is kept.
+    Raises ServiceError, VenueError, ChainFileError or RecordingError for what cannot be started.
     """
     market = settings.market
-    table = RowTable(epoch=secrets.randbits(63) | 1)
     clock: Clock
+    recorder: Recorder | None = None
     connections: list[Connection] = []
     rest = RestClient()
     work: list[Callable[[asyncio.Event], Coroutine[None, None, None]]]
     if market.source == "replay":
-        if not chains:
-            raise ServiceError("the source is replay, but no chain files are given")
-        played = await asyncio.to_thread(read_market, chains)
         clock = SteppedClock(0)
-        work = [ChainPlayer(played, table, clock, market.speed).run]
+        player = await asyncio.to_thread(_player, clock, market.speed, chains, recording)
+        server = FeedServer(player.table, clock, player.controls)
+        player.on_table = server.renew
+        work = [player.run]
     else:
-        clock = SystemClock()
-        connections = _connections(market, venue_urls or {}, table, clock, rest)
+        clock, table = SystemClock(), RowTable(epoch=secrets.randbits(63) | 1)
+        recorder = Recorder(record, FEED, clock.now_ns()) if record is not None else None
+        server = FeedServer(table, clock, recorder=recorder)
+        kept = RecordedCodecs(recorder) if recorder is not None else None
+        connections = _connections(market, venue_urls or {}, table, clock, rest, kept)
         work = [partial(_keep_connected, connection, table, clock) for connection in connections]
-    server = FeedServer(table, clock)
-    work += [partial(_measure, VenueWatch(table, connections), clock), _spare_the_loop_from_gc]
+        if recorder is not None and kept is not None:
+            kept.begin(clock.now_ns(), epoch=table.epoch, source=market.source, version=__version__)
+            work.append(partial(_look_after_recorder, recorder, table, clock))
+    watch = VenueWatch(server.table, connections)
+    work += [partial(_measure, watch, clock), _spare_the_loop_from_gc]
     async with UnixServer(run_folder / FEED_SOCKET, server.handle):
-        log.info("epoch %x, source %s, socket %s", table.epoch, market.source, run_folder / FEED_SOCKET)
+        log.info("epoch %x, source %s, socket %s", server.table.epoch, market.source, run_folder / FEED_SOCKET)
         tasks = [asyncio.create_task(part(stop)) for part in work]
         try:
             await asyncio.gather(*tasks, stop.wait())
@@ -118,11 +163,37 @@ async def run_feed(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await rest.close()
+            if recorder is not None:
+                recorder.note(ROWS, 0, clock.now_ns(), server.table.digest())
+                recorder.close(clock.now_ns())
+
+
+def _player(
+    clock: SteppedClock, speed: float, chains: Sequence[str | Path], recording: Path | None
+) -> ChainPlayer | RecordingPlayer:
+    """Return what plays the source "replay"."""
+    if recording is not None:
+        return RecordingPlayer(Recording(recording), clock, speed)
+    if not chains:
+        raise ServiceError("the source is replay, but neither chain files nor a recording are given")
+    return ChainPlayer(read_market(chains), RowTable(epoch=secrets.randbits(63) | 1), clock, speed)
+
+
+async def _look_after_recorder(recorder: Recorder, table: RowTable, clock: Clock, stop: asyncio.Event) -> None:
+    """Put the table's digest into the recording now and then, for replays to compare, and say when the disk refuses."""
+    trouble = ""
+    while not await _wait(stop, ROWS_EVERY_S):
+        recorder.note(ROWS, 0, clock.now_ns(), table.digest())
+        if recorder.trouble != trouble:
+            trouble = recorder.trouble
+            text = trouble or f"recording again; {recorder.lost} records are missing"
+            table.event("disk", clock.now_ns(), "error" if trouble else "info", text=text)
 
 
 def _connections(
-    market: MarketSettings, venue_urls: Mapping[str, str], table: RowTable, clock: Clock, rest: RestClient
-) -> list[Connection]:
+    market: MarketSettings, venue_urls: Mapping[str, str], table: RowTable, clock: Clock, rest: RestClient,
+    kept: RecordedCodecs | None,
+) -> list[Connection]:  # fmt: skip
     """Return the connections of each venue, as many as it needs; their codecs write into `table`, which reports on them.
 
     A venue that has none of the underlyings or channels asked for is an event, and down, unless it is so with all.
@@ -139,7 +210,7 @@ def _connections(
                 raise ServiceError(f"no address of the simulated {venue}; give --venue-url {venue}=ws://127.0.0.1:PORT")
             url = default_url(venue)
         try:
-            mine = _connections_of(venue, url, venue in venue_urls, market, table, clock, rest)
+            mine = _connections_of(venue, url, venue in venue_urls, market, table, clock, rest, kept)
         except VenueError as error:
             refused.append(error)
             log.error("%s", error)
@@ -153,12 +224,19 @@ def _connections(
 
 
 def _connections_of(
-    venue: str, url: str, elsewhere: bool, market: MarketSettings, table: RowTable, clock: Clock, rest: RestClient
-) -> list[Connection]:
-    """Return one venue's connections to `url`; elsewhere: that is not the venue's own address, nor is its REST's."""
+    venue: str, url: str, elsewhere: bool, market: MarketSettings, table: RowTable, clock: Clock, rest: RestClient,
+    kept: RecordedCodecs | None,
+) -> list[Connection]:  # fmt: skip
+    """Return one venue's connections to `url`; elsewhere: that is not the venue's own address, nor is its REST's.
+
+    kept: where everything that the codecs are given is recorded, if it is.
+    """
     n = connections_needed(venue, len(market.underlyings), market.channels)
     rest_url = rest_url_beside(url) if elsewhere else None
     codecs = [make_codec(venue, market.underlyings, market.channels, table, rest_url, (i, n)) for i in range(n)]
+    if kept is not None:
+        made = {"venue": venue, "underlyings": market.underlyings, "channels": market.channels, "rest_url": rest_url}
+        codecs = [kept.codec(codec, url, {**made, "shard": (i, n)}) for i, codec in enumerate(codecs)]
     found = []
     for i, codec in enumerate(codecs):
         name = venue if n == 1 else f"{venue} {i + 1}/{n}"
@@ -232,12 +310,14 @@ def main(
     venue_urls: Mapping[str, str] | None = None,
     chains: Sequence[str | Path] = (),
     *,
+    recording: Path | None = None,
+    record: Path | None = None,
     log_level: str = "INFO",
     log_file: Path | None = None,
 ) -> int:
     """Run the feed as a process of its own and return its exit code; arguments as in `run_feed` and `run_service`."""
     return run_service(
-        lambda stop: run_feed(settings, run_folder, stop, venue_urls, chains),
+        lambda stop: run_feed(settings, run_folder, stop, venue_urls, chains, recording=recording, record=record),
         "feed",
         log_level=log_level,
         log_file=log_file,

@@ -24,6 +24,7 @@ from volsurface.io.history.writer import Flushed, Writer
 from volsurface.io.places import FEED_SOCKET, HISTORIAN_FILE, history_folder, write_json
 from volsurface.io.transport.puller import Batch, FeedPuller
 from volsurface.io.transport.unix import UnixChannel
+from volsurface.io.transport.wire import Channel
 from volsurface.settings import HistorySettings, Settings
 from volsurface.version import __version__
 
@@ -44,13 +45,13 @@ class Historian:
 
     def __init__(
         self, settings: Settings, store: Path, run_folder: Path, source: str, run: str, clock: Clock | None = None,
-        writer: Writer | None = None,
+        writer: Writer | None = None, feed: Channel | None = None, engine: Channel | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
         self._store, self._run_folder, self._source = store, run_folder, source
         self._clock = clock or SystemClock()
-        self._puller = FeedPuller(UnixChannel(run_folder / FEED_SOCKET))
-        self._client = LiveClient(run_folder)
+        self._puller = FeedPuller(feed or UnixChannel(run_folder / FEED_SOCKET))
+        self._client = LiveClient(run_folder, engine)
         self._writer = writer or Writer(store, run, limits=limits(settings.history, source))
         self._rows = HistoryRows(self._writer)
         self._feed_error = self._engine_error = ""
@@ -75,8 +76,7 @@ class Historian:
             while not stop.is_set():
                 began = time.monotonic()
                 await self.second()
-                if time.monotonic() >= self._flush_due:
-                    await self._flush()
+                await self.flush_if_due()
                 try:
                     await asyncio.wait_for(stop.wait(), max(0.01, PULL_EVERY_S - (time.monotonic() - began)))
                 except TimeoutError:
@@ -87,6 +87,11 @@ class Historian:
             await self._puller.close()
             await self._client.close()
             log.info("%d rows written, %d dropped", self.status["rows_written"], self.status["rows_dropped"])
+
+    async def flush_if_due(self) -> None:
+        """Write a segment when `flush_s` seconds have passed since the last."""
+        if time.monotonic() >= self._flush_due:
+            await self._flush()
 
     async def second(self) -> None:
         """Take what is new from feed and engine and buffer its rows."""

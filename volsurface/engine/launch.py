@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from volsurface.clock import SystemClock
 from volsurface.errors import ServiceError, SettingsError, VenueError, unknown_name
 from volsurface.io.places import data_folder, read_json, run_folder, write_json
+from volsurface.io.recording_reader import Recording
+from volsurface.io.replay import recorded_market
 from volsurface.settings import Settings, load_settings
 from volsurface.venues.registry import VENUES
 
@@ -29,10 +31,12 @@ FLAGS: tuple[tuple[str, str | None, str | None, str], ...] = (
         "+",
         "recorded chain files, or folders of them (there, files with 'chain' in their name if any), played as a market",
     ),
+    ("replay", "FOLDER", None, "recorded frames (`volsurface record`), played as a market"),
+    ("record", "FOLDER", None, "keep every frame as received, and the engine's steps, for `volsurface replay`"),
     ("underlyings", "COIN", "+", "coins to follow (default: BTC ETH)"),
     ("rate", "N", None, "messages per second of the simulated market"),
     ("seed", "N", None, "seed of the simulated market"),
-    ("speed", "N", None, "market seconds per second when recorded chains are played"),
+    ("speed", "N", None, "market seconds per second of a recording (default: 1 for frames, 3600 for chains)"),
     ("data", "FOLDER", None, "where history, presets and settings are kept (default: the working folder)"),
     ("config", "FILE", None, "settings file (default: volsurface.toml in the data folder)"),
     ("no-history", None, None, "write no history"),
@@ -47,7 +51,8 @@ class Launch:
     """One server's orders, as its services read them from the run folder.
 
     run: names this start in every row of the history. source: "simulated", "live" or "replay".
-    venue_urls: {venue: url}; chains: chain files in playing order; values: every setting.
+    venue_urls: {venue: url}; chains: chain files in playing order; recording: folder of frames to play; record: folder to
+    keep frames in; values: every setting.
     """
 
     run: str
@@ -56,6 +61,8 @@ class Launch:
     values: dict[str, dict[str, Any]]
     venue_urls: dict[str, str] = field(default_factory=dict)
     chains: tuple[str, ...] = ()
+    recording: str | None = None
+    record: str | None = None
     allow_anonymous: bool = False
     log_level: str = "info"
     log_file: str | None = None
@@ -117,6 +124,14 @@ def launch_from_flags(argv: Sequence[str], prog: str = "panel serve app.py --arg
         if flags.venues or venue_urls:
             raise SettingsError("--chains plays recorded chains and cannot be joined with --venues or --venue-url")
         market["source"] = "replay"
+    if flags.replay:
+        if flags.venues or venue_urls or chains or flags.record:
+            raise SettingsError(
+                "--replay plays recorded frames and cannot be joined with --venues, --venue-url, --chains or --record"
+            )
+        market |= {"source": "replay", "speed": 1.0, **recorded_market(Recording(flags.replay))}
+    elif flags.record and chains:
+        raise SettingsError("--record keeps frames, and there are none in chain files")
     if flags.underlyings:
         market["underlyings"] = [name.upper() for name in flags.underlyings]
     for name in ("rate", "speed"):
@@ -136,8 +151,10 @@ def launch_from_flags(argv: Sequence[str], prog: str = "panel serve app.py --arg
             raise VenueError(unknown_name("venue", name, VENUES))
     if not settings.market.underlyings:
         raise SettingsError("no underlyings; name at least one coin, e.g. --underlyings BTC ETH")
-    if settings.market.source == "replay" and not chains:
-        raise SettingsError("market.source is replay but no chains are given; add --chains PATH")
+    if settings.market.source == "replay" and not (chains or flags.replay):
+        raise SettingsError(
+            "market.source is replay but nothing to play is given; add --chains PATH or --replay FOLDER"
+        )
     return Launch(
         run=datetime.fromtimestamp(SystemClock().now_ns() / 1e9, UTC).strftime("%Y%m%dT%H%M%SZ") + f"-{os.getpid()}",
         source=settings.market.source,
@@ -145,6 +162,8 @@ def launch_from_flags(argv: Sequence[str], prog: str = "panel serve app.py --arg
         values=settings.values(),
         venue_urls=venue_urls,
         chains=chains,
+        recording=str(Path(flags.replay).resolve()) if flags.replay else None,
+        record=str(Path(flags.record).resolve()) if flags.record else None,
         allow_anonymous=flags.allow_anonymous,
         log_level=level,
         log_file=flags.services_log_file,

@@ -84,8 +84,8 @@ class Stepper:
     """Takes steps as they fall due and hands results to the loop's thread.
 
     inputs: asked before each step. rows: the feed's rows by id; copied before each step. encode: makes a message of a result
-    that is to be published, in the stepping thread. publish(name, result, message, inputs, ms) and found(finding) are called
-    on the loop's thread.
+    that is to be published, in the stepping thread. begun(name, inputs), publish(name, result, message, inputs, ms) and
+    found(finding) are called on the loop's thread.
     """
 
     def __init__(
@@ -96,9 +96,11 @@ class Stepper:
         encode: Callable[[str, StepResult, Inputs], bytes],
         publish: Callable[[str, StepResult, bytes, Inputs, float], None],
         found: Callable[[Finding], None],
+        begun: Callable[[str, Inputs], None] = lambda name, inputs: None,
     ) -> None:
         self.waiting = {name: Waiting(name) for name in names}
         self._inputs, self._rows, self._encode, self._publish, self._found = inputs, rows, encode, publish, found
+        self._begun = begun
         self._fresh = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "step")
 
@@ -139,6 +141,7 @@ class Stepper:
         if not rows.size:
             return
         changed, inputs = waiting.begin(), self._inputs()
+        self._begun(name, inputs)
         result, message, ms = await loop.run_in_executor(
             self._thread, self._work, name, waiting.state, rows.copy(), changed, inputs
         )
@@ -149,6 +152,15 @@ class Stepper:
             finding: Finding | None = await loop.run_in_executor(self._thread, refit, skipped)
             if finding is not None:
                 self._found(finding)
+
+    def step_now(self, name: str, inputs: Inputs) -> None:
+        """Take one step at once, in this thread, without audits: a replay's."""
+        rows, waiting = self._rows(), self.waiting[name]
+        if not rows.size:
+            return
+        changed = waiting.begin()
+        self._begun(name, inputs)
+        self._publish(name, *self._work(name, waiting.state, rows, changed, inputs)[:2], inputs, 0.0)
 
     def _work(
         self, name: str, state: UnderlyingState, rows: np.ndarray, changed: np.ndarray, inputs: Inputs

@@ -1,9 +1,10 @@
 """Plays recorded chain snapshots into a row table, so that everything after the feed sees them as a market."""
 
 import asyncio
+import bisect
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from volsurface.clock import NS_PER_S, SteppedClock
 from volsurface.errors import ChainFileError
 from volsurface.io.chain_files import read_chains
+from volsurface.io.playback import TICK_S, Controls
 from volsurface.market.chain import Chain
 from volsurface.market.instrument import COIN, STABLE, Instrument
 from volsurface.market.quote import FORWARD_INDEX, FORWARD_NONE, SNAPSHOT_ROW, forward_flag
@@ -20,7 +22,6 @@ from volsurface.market.row_table import RowTable
 
 TOGETHER_NS = 300 * NS_PER_S  # chains of different coins this close in time were taken as one snapshot of the market
 MAX_WAIT_S = 3.0  # however far apart two snapshots are, a page that shows them must move
-TICK_S = 0.05  # how often the market's clock moves between two snapshots
 
 
 def read_market(paths: Iterable[str | Path]) -> list[Chain]:
@@ -53,13 +54,16 @@ class ChainPlayer:
     clock: the market's; it stands at each snapshot's (latest) time when that is shown. Between snapshots it runs with the wall
         clock and not `speed` times faster: the quotes shown are of the snapshot's instant, and valuing them hours later
         would give vols that nobody saw.
-    speed: market seconds per second; how long one snapshot is shown, MAX_WAIT_S at most.
+    speed: market seconds per second; how long one snapshot is shown, MAX_WAIT_S at most. `controls` can change it, pause
+        and seek; the first snapshot is shown, and stays, until the controls are released.
     """
 
     def __init__(self, chains: Sequence[Chain], table: RowTable, clock: SteppedClock, speed: float) -> None:
         if not chains:
             raise ChainFileError("there is no chain to play")
-        self._chains, self._table, self._clock, self._speed = chains, table, clock, speed
+        self._chains, self.table, self._clock = chains, table, clock
+        self.on_table: Callable[[RowTable], None] | None = None  # never called: there is only this one
+        self.controls = Controls(speed, chains[0].time_ns, chains[-1].time_ns, chains[0].time_ns)
         self._open: dict[str, set[int]] = {}  # underlying -> ids of instruments that still trade
         self._quoted: dict[str, set[int]] = {}  # underlying -> ids in its last snapshot
         self._venues: dict[str, PlayedVenue] = {}
@@ -71,40 +75,55 @@ class ChainPlayer:
         clock.set(chains[0].time_ns)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Show all snapshots one after the other; at the end say so and return. `stop` ends it earlier."""
+        """Show all snapshots one after the other; at the end say so and wait for a seek, or `stop`."""
         snapshots = _snapshots(self._chains)
-        for chains, following in zip(snapshots, [*snapshots[1:], None]):
-            self.show(chains)
-            time_ns = chains[-1].time_ns
-            await self._let_time_pass(time_ns, following[-1].time_ns if following else time_ns, stop)
-            if stop.is_set():
-                return
+        times = [chains[-1].time_ns for chains in snapshots]
+        controls, at = self.controls, 0
+        while not stop.is_set():
+            if at == len(snapshots):
+                self._end()
+                while controls.seek_ns is None and not stop.is_set():
+                    await controls.pause(1.0, stop)
+            else:
+                self.show(snapshots[at])
+                await self._let_time_pass(times[at], times[min(at + 1, len(times) - 1)], stop)
+                at += 1
+            if controls.seek_ns is not None:
+                at = max(0, bisect.bisect_right(times, controls.seek_ns) - 1)
+                controls.seek_ns, controls.ended = None, False
+
+    def _end(self) -> None:
+        self.controls.ended = True
         for venue in self._venues.values():
             venue.state = "down"
         end = datetime.fromtimestamp(self._chains[-1].time_ns / NS_PER_S, UTC)
-        self._table.event("disconnect", self._clock.now_ns(), text=f"the recording ends at {end:%Y-%m-%d %H:%M:%S}Z")
+        self.table.event("disconnect", self._clock.now_ns(), text=f"the recording ends at {end:%Y-%m-%d %H:%M:%S}Z")
 
     async def _let_time_pass(self, time_ns: int, next_ns: int, stop: asyncio.Event) -> None:
-        gap_ns = next_ns - time_ns
-        wait_s = min(gap_ns / NS_PER_S / self._speed, MAX_WAIT_S)
+        gap_ns, controls = next_ns - time_ns, self.controls
         loop = asyncio.get_running_loop()
-        begin = loop.time()
-        while (passed := loop.time() - begin) < wait_s:
-            self._clock.set(time_ns + min(round(passed * min(1.0, self._speed) * NS_PER_S), gap_ns))
-            try:
-                async with asyncio.timeout(min(TICK_S, wait_s - passed)):
-                    await stop.wait()
-                    return
-            except TimeoutError:
-                continue
+        shown_s, before = 0.0, loop.time()
+        while controls.seek_ns is None and not stop.is_set():
+            wait_s = min(gap_ns / NS_PER_S / controls.speed, MAX_WAIT_S)
+            if shown_s >= wait_s and not controls.still:
+                return
+            self._set_time(time_ns + min(round(shown_s * min(1.0, controls.speed) * NS_PER_S), gap_ns))
+            await controls.pause(TICK_S if controls.still else min(TICK_S, wait_s - shown_s), stop)
+            now = loop.time()
+            shown_s += 0.0 if controls.still else now - before
+            before = now
+
+    def _set_time(self, time_ns: int) -> None:
+        self._clock.set(time_ns)
+        self.controls.position_ns = time_ns
 
     def show(self, chains: Sequence[Chain]) -> None:
         """Write one snapshot: new instruments are listed, quotes written, those gone or expired say so."""
         now_ns = chains[-1].time_ns
-        self._clock.set(now_ns)
+        self._set_time(now_ns)
         for chain in chains:
             self._show_one(chain.take(chain.expiry_ns > now_ns), now_ns)
-        listed = Counter(self._table.directory[iid].venue for known in self._open.values() for iid in known)
+        listed = Counter(self.table.directory[iid].venue for known in self._open.values() for iid in known)
         for venue in self._venues.values():
             venue.listed = venue.subscribed = listed[venue.venue]
 
@@ -115,12 +134,12 @@ class ChainPlayer:
         self._write_rows(chain, iids, now_ns)
         known = self._open.setdefault(name, set())
         known.update(iids)
-        expired = {iid for iid in known if self._table.directory[iid].expiry_ns <= now_ns}
+        expired = {iid for iid in known if self.table.directory[iid].expiry_ns <= now_ns}
         for iid in sorted(expired):
-            self._table.closed(iid, now_ns)
+            self.table.closed(iid, now_ns)
         known -= expired
         for iid in sorted(self._quoted.get(name, set()) - set(iids) - expired):
-            self._table.ticker(iid, SNAPSHOT_ROW, chain.time_ns, now_ns, -1, *[math.nan] * 11)
+            self.table.ticker(iid, SNAPSHOT_ROW, chain.time_ns, now_ns, -1, *[math.nan] * 11)
         self._quoted[name] = set(iids)
         for venue_name, rows in Counter(chain.venue.tolist()).items():
             venue = self._venues[venue_name]
@@ -136,11 +155,11 @@ class ChainPlayer:
                 chain.right.tolist(), chain.inverse.tolist(),
             )
         ]  # fmt: skip
-        iids = self._table.listed(instruments, now_ns)
+        iids = self.table.listed(instruments, now_ns)
         new = set(iids) - self._open.get(chain.underlying, set())
         if new:
             text = f"{chain.underlying}: {len(new)} options"
-            self._table.event("listed", now_ns, text=text, value=float(len(new)))
+            self.table.event("listed", now_ns, text=text, value=float(len(new)))
         return iids
 
     def _write_forwards(self, chain: Chain, now_ns: int) -> None:
@@ -152,11 +171,11 @@ class ChainPlayer:
         index = chain.index[np.isfinite(chain.index)]
         if index.size:
             value = float(np.median(index))
-            self._table.forward(FORWARD_INDEX, venue, chain.underlying, 0, value, chain.time_ns, now_ns)
+            self.table.forward(FORWARD_INDEX, venue, chain.underlying, 0, value, chain.time_ns, now_ns)
         told = np.isfinite(chain.forward) & (chain.forward_source != FORWARD_NONE)
         for expiry_ns in np.unique(chain.expiry_ns[told]).tolist():
             row = int(np.flatnonzero(told & (chain.expiry_ns == expiry_ns))[0])
-            self._table.forward(
+            self.table.forward(
                 int(chain.forward_source[row]), venue, chain.underlying, expiry_ns, float(chain.forward[row]),
                 chain.time_ns, now_ns,
             )  # fmt: skip
@@ -168,7 +187,7 @@ class ChainPlayer:
             chain.bid_size.tolist(), chain.ask_size.tolist(), chain.mark.tolist(), chain.mark_iv.tolist(),
             chain.forward.tolist(), chain.index.tolist(), chain.open_interest.tolist(),
         ):  # fmt: skip
-            self._table.ticker(
+            self.table.ticker(
                 iid, SNAPSHOT_ROW | forward_flag(source), time_ns, time_ns + delay_ns, -1, bid, ask, bid_size, ask_size, mark,
                 math.nan, math.nan, mark_iv, forward, index, open_interest,
             )  # fmt: skip

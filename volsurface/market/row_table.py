@@ -5,6 +5,7 @@ cursor, the lowest versions first, so that nothing is queued between writer and 
 most one row per instrument. No I/O and no clock: one thread owns the table and time is an argument.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ _HEAD = Struct("<QiIqq")  # version, iid, flags, ts_venue_ns, ts_recv_ns
 _SEQ_AND_TOP = Struct("<q4d")  # seq, bid, ask, bid_sz, ask_sz
 _REST = Struct("<7d")  # mark, iv_bid, iv_ask, iv_mark, fwd, index, oi
 _HEAD_TO_TOP = Struct("<QiIqqq4d")
+_COUNTS = Struct("<QQQ")  # version, event_seq, instruments
 _PACK_HEAD, _PACK_HEAD_TO_TOP, _PACK_REST = _HEAD.pack_into, _HEAD_TO_TOP.pack_into, _REST.pack_into
 _REST_AT = _HEAD.size + _SEQ_AND_TOP.size
 _WIDTH = ROW.itemsize
@@ -323,6 +325,13 @@ class RowTable:
     def has_newer(self, epoch: int, cursor: int, event_cursor: int) -> bool:
         """Return whether a reply would hold anything but a liveness beat."""
         return not self.is_known(epoch, cursor, event_cursor) or self.version > cursor or self.event_seq > event_cursor
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of all rows and forwards with their versions, and of the counts: equal for equal inputs."""
+        found = hashlib.sha256(self.rows.tobytes())
+        found.update(self._forward_buffer[: FORWARD.itemsize * len(self._forward_slots)])
+        found.update(_COUNTS.pack(self.version, self.event_seq, len(self.directory)))
+        return found.digest()
 
     def reply(self, page_rows: int, epoch: int, cursor: int, event_cursor: int, now_ns: int) -> Page:
         """Return what is newer than the cursors, at most `page_rows` rows and events of about as many bytes.

@@ -83,6 +83,12 @@ class FeedPuller:
         """The rows of all instruments by id: a view that later pulls change."""
         return self._table[: len(self.directory)]
 
+    @property
+    def settled(self) -> bool:
+        """Whether everything that pages have brought has been handed over."""
+        pending = self._pending
+        return not (pending.snapshot or pending.changed or pending.forwards)
+
     async def pull(self) -> Batch:
         """Bring the copy up to date, following pages to the end, and return what changed.
 
