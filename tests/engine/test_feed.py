@@ -338,7 +338,7 @@ async def test_the_simulated_market_arrives_through_its_real_protocol(run_folder
     ("market", "arguments", "error", "said"),
     [
         ({}, {}, ServiceError, r"no address of the simulated deribit; give --venue-url deribit="),
-        ({"source": "replay"}, {}, ServiceError, "no chain files are given"),
+        ({"source": "replay"}, {}, ServiceError, "neither chain files nor a recording are given"),
         ({"source": "live", "venues": ["deribt"]}, {}, VenueError, "did you mean 'deribit'"),
         ({}, {"venue_urls": {"okx": "ws://127.0.0.1:9"}}, ServiceError, "unknown venue in --venue-url 'okx'"),
         ({}, {"venue_urls": {"deribit": "http://127.0.0.1:9"}}, VenueError, "http"),
