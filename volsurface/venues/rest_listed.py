@@ -35,7 +35,7 @@ SNAPSHOT_S = 1  # a confirmed book without a snapshot by then is asked for again
 EXPIRY_GRACE_S = 30  # an expired option is closed by then even when the venue says nothing
 RELIST_S = 60  # listings are read again so long after an expiry
 PONG_S = 10  # a sign of life asked for must come by then
-LONGEST_WAIT_S = 30  # a call that would have to wait longer for its turn is worth a new connection
+LONGEST_WAIT_S = 5  # a call that would have to wait longer for its turn is worth a new connection
 
 
 class VenueStream(Followed, Protocol):
@@ -95,6 +95,7 @@ class RestListedCodec(ABC, Generic[StreamT]):
         self._calls = SubscriptionCalls(self._subscriptions, self._timers, self._send_call)
         self._out: list[bytes] = []
         self._connections = 0
+        self._pinged_ns = 0
         self._setbacks = 0  # refusals in a row; each doubles the pause
         self._left_out = 0  # options that do not fit this connection
         self._due: dict[str, Callable[[Any, int], None]] = {
@@ -235,11 +236,12 @@ class RestListedCodec(ABC, Generic[StreamT]):
         """Ask for a sign of life ("ping"), or see whether one came ("pong")."""
         quiet_ns = now_ns - self.last_receive_ns
         if key == "pong":
-            if quiet_ns >= PONG_S * NS_PER_S:
+            if self.last_receive_ns < self._pinged_ns:
                 self.hang_up = f"nothing received for {quiet_ns // NS_PER_S} s, and no answer to a ping"
             return
         wait_ns = self.ping_s * NS_PER_S
         if self.ping_always or quiet_ns >= wait_ns:
+            self._pinged_ns = now_ns
             self._out.append(self._ping_frame())
             self._timers.set(now_ns + PONG_S * NS_PER_S, "quiet", "pong")
         self._timers.set(now_ns + wait_ns - (0 if self.ping_always else quiet_ns % wait_ns), "quiet", "ping")

@@ -142,7 +142,7 @@ class OracleSink(KitSink):
         self, kind: str, now_ns: int, severity: str = "info", iid: int = -1, text: str = "", **numbers: float
     ) -> None:
         if kind == "trade":
-            self._check(f"trade {text}", *numbers.values())
+            self._check(f"trade {text}", *numbers.values(), contract_size=self._contract_size.get(iid, 1.0))
 
 
 @dataclass
