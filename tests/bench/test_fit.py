@@ -14,8 +14,9 @@ from volsurface.bench import fit
 from volsurface.bench.fit_between import between_expiries
 from volsurface.bench.fit_peers import PEERS, Peer, cold_starts, free_fit, published, scipy_fit
 from volsurface.bench.fit_problem import FOLDS, problem_of, score
+from volsurface.bench.fit_proof import proof_costs
 from volsurface.errors import ChainFileError
-from volsurface.surface import svi
+from volsurface.surface import repair, svi
 from volsurface.surface.calibration import Slices
 
 VOGT = (-0.0410, 0.1331, 0.3060, 0.3586, 0.4153)
@@ -119,6 +120,17 @@ def test_an_expiry_is_predicted_from_its_neighbours(problem):
     error = vol - problem.mid_vol[problem.rows(1)]
     assert linear["rmse_bp"] == pytest.approx(1e4 * math.sqrt(np.mean(error**2)))
     assert 0.0 <= mixed["inside"] <= 1.0
+
+
+def test_what_proofs_and_refits_cost(problem):
+    before = repair.descend_together
+    rows = proof_costs([problem])
+    assert repair.descend_together is before
+    assert json.loads(json.dumps(rows)) == rows
+    assert [row["n"] for row in rows] == [1, 1, 1, 2, 2]
+    assert all(row["p95"] >= row["median"] > 0.0 for row in (*rows[:3], rows[4]))
+    assert rows[1]["median"] == pytest.approx(3 * rows[0]["median"])
+    assert [row["median"] for row in proof_costs([])] == [None] * 5
 
 
 def svi_of(row):

@@ -23,6 +23,7 @@ from rich.table import Table
 from volsurface.bench.fit_between import between_expiries
 from volsurface.bench.fit_peers import PEERS, Fitter, Peer
 from volsurface.bench.fit_problem import FOLDS, Floats, Problem, fitted_errors, problem_of, score
+from volsurface.bench.fit_proof import proof_costs
 from volsurface.bench.iv_peers import interpreter, version_of
 from volsurface.engine.warm import compile_kernels
 from volsurface.errors import ChainFileError
@@ -66,6 +67,7 @@ def main(chains: Path | None = None, every: int = 1, smoke: bool = False, as_jso
         chosen = chosen[:SMOKE_SURFACES]
     problems = [problem for chain in chosen if (problem := problem_of(chain))]
     rows = run(problems, PEERS[:3] if smoke else PEERS, console) + between_expiries(problems)
+    rows += proof_costs(problems)
     if as_json:
         print(json.dumps(rows))
         return 0
@@ -89,6 +91,10 @@ def main(chains: Path | None = None, every: int = 1, smoke: bool = False, as_jso
             console.print(
                 f"an expiry predicted from its two neighbours by {row['between']}: {row['rmse_bp']:.0f} bp, "
                 f"{100 * row['inside']:.0f} % inside ({row['expiries']} expiries)"
+            )
+        elif row.get("n"):
+            console.print(
+                f"{row['cost']}: {row['median']:.3g} {row['unit']} median, {row['p95']:.3g} p95 ({row['n']} measured)"
             )
     console.print(
         "objective: cost over scipy LM's, median of the slices where LM keeps our bounds, and the share of them within 1 % "
