@@ -47,6 +47,22 @@ def test_version() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(17))
+def test_what_fit_writes_of_every_recorded_snapshot_is_proved_by_verify(recorded: Path, number: int) -> None:
+    path = sorted((recorded / "market/deribit_chain_6h").glob("*_chain_*.parquet"))[number]
+    fit = subprocess.Popen([sys.executable, "-m", "volsurface", "fit", str(path), "--json"], stdout=subprocess.PIPE)
+    verified = subprocess.run(
+        [sys.executable, "-m", "volsurface", "verify", "-"],
+        stdin=fit.stdout,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    assert fit.wait(60) == 0
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
 @pytest.mark.parametrize(
     "command", ["serve", "warm", "doctor", "fit", "verify", "simulate", "feed", "engine", "historian"]
 )

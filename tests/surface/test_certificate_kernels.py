@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 from drawn_slices import ordinary, pair, steep
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from volsurface.surface import exact_certificate, svi
+from volsurface.surface.certificate import butterfly_verdict, calendar_verdict
 from volsurface.surface.certificate_kernels import (
     OK,
     UNDECIDED,
@@ -125,3 +128,46 @@ def test_calendar_edges():
     assert calendar_answer(flat, high)[0] == VIOLATED
     assert calendar_answer(VOGT, VOGT)[0] == UNDECIDED
     assert calendar_answer(np.array([np.nan, 0.1, 0, 0, 0.1]), high)[0] == VIOLATED
+
+
+# Ordinary, flat, V-shaped and almost straight smiles, wings up to and beyond Lee's bound, and variance that may be negative.
+SLICES = st.builds(
+    lambda level, b, rho, m, sigma: np.array([level - b * sigma, b, rho, m, sigma]),
+    st.floats(-0.01, 0.3),
+    st.one_of(st.floats(1e-6, 2.1), st.floats(0.0, 0.3)),
+    st.one_of(st.floats(-0.95, 0.95), st.sampled_from([0.0, 0.999, -0.999, 1.0, -1.0, 1 - 1e-9])),
+    st.floats(-0.6, 0.6),
+    st.one_of(st.floats(0.01, 1.0), st.floats(1e-7, 1e-2)),
+)
+FINE = np.concatenate([np.sinh(np.linspace(-9, 9, 6000)), np.linspace(-3, 3, 6000)])  # 12,000 places
+
+
+@pytest.mark.parametrize("examples", [40, pytest.param(3_000, marks=LONG)])
+def test_whatever_the_parameters_grid_float_and_exact_answers_do_not_contradict(examples):
+    seen = {True: 0, False: 0}
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @given(SLICES, SLICES, st.sampled_from(["another", "the same", "raised", "equal wings"]))
+    def check(one, two, kind):
+        if kind != "another":
+            two = one + np.array([0.01 if kind == "raised" else 0.0, 0.0, 0.0, 0.0, 0.05 * (kind == "equal wings")])
+        for p in (one, two):
+            answer, free = butterfly_answer(p)[0], exact_certificate.butterfly_free(p.tolist())
+            assert answer in (UNDECIDED, OK if free else VIOLATED)
+            assert (butterfly_verdict(tuple(p.tolist())).verdict == "ok") == free
+            seen[free] += 1
+            if free:
+                k = np.concatenate([FINE[:6000] * p[4] + p[3], FINE[6000:]])
+                k = k[np.abs(k) < 1e3]
+                w = svi.total_variance(p, k)
+                assert w.min() > 0.0
+                assert (svi.butterfly_function(p, k) > -1e-9 * (1 + (k / w) ** 2)).all()  # k w'/w cancels far out
+        answer, free = calendar_answer(one, two)[0], exact_certificate.calendar_free(one.tolist(), two.tolist())
+        assert answer in (UNDECIDED, OK if free else VIOLATED)
+        assert (calendar_verdict(tuple(one.tolist()), tuple(two.tolist())).verdict == "ok") == free
+        if free:
+            early, late = svi.total_variance(one, FINE), svi.total_variance(two, FINE)
+            assert (late - early > -1e-13 * (1 + np.abs(early))).all()
+
+    check()
+    assert min(seen.values()) > examples / 10
