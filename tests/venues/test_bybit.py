@@ -116,7 +116,7 @@ def test_underlyings_without_options_are_said_and_the_others_go_on():
 
 
 def test_an_expired_option_is_closed_and_the_listing_read_again():
-    script = opened()
+    script = opened(channels=("ticker",))
     script.receive(ticker(CALL_60), now_ns=EXPIRY)
     script.entries = [e for e in BTC if e["symbol"] == LATE]
     script.run_until(EXPIRY + 100 * S)

@@ -311,7 +311,7 @@ def test_the_instruments_channel_lists_and_closes():
 
 
 def test_an_expired_option_is_closed_and_the_listing_read_again():
-    script = opened()
+    script = opened(channels=("ticker",))
     script.receive(ticker(CALL_60), now_ns=EXPIRY)
     script.entries = [e for e in BTC if e["instId"] == LATE] + [entry("BTC-USD-261226-1-C", expTime=str(LATER_MS))]
     script.run_until(EXPIRY + 120 * S)
