@@ -27,7 +27,11 @@ FAULTS = {
     "sequence_reset": Fault(
         "session", 0.0, "a book's numbering starts over, as after a restart of the venue", one_book=True
     ),
-    "silent_drop": Fault("session", 0.0, "the next subscription call loses a channel, told only by its absence"),
+    "silent_drop": Fault(
+        "session",
+        0.0,
+        "the connection is lost, and the next one's subscriptions lack a channel, told only by its absence",
+    ),
     "heartbeat": Fault("session", 0.0, "the venue takes the client for dead and closes with its own code"),
     "heartbeat_storm": Fault("session", 2.0, "the venue asks again and again whether the client lives"),
     "slow_reader": Fault("link", 0.0, "the venue closes on a client that does not read fast enough"),
@@ -43,6 +47,9 @@ FAULTS = {
     "roll": Fault("venue", 0.0, "the nearest expiry ends and the next is listed, as at 08:00 UTC"),
     "maintenance": Fault("session", 2.0, "the venue announces maintenance and cuts the connection"),
     "cut": Fault("session", 0.0, "the venue announces, where it does that, and makes a forced cut of the connection"),
+    "half_open": Fault(
+        "link", 0.0, "the connection is dead and neither side is told; it stays so until the client goes"
+    ),
     "drop": Fault("link", 0.0, "the connection is lost without a close frame"),
     "outage": Fault("venue", 3.0, "all connections of the venue are lost and none can be made for a while"),
 }

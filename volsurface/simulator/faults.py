@@ -22,6 +22,7 @@ class Faults:
             fault_named(name)
         self.counts = dict.fromkeys(FAULTS, 0)
         self.silent_until_ns = self.out_until_ns = NEVER_NS
+        self.leave_out = False  # the next client's subscriptions lack a channel
         self._market, self._links = market, links
         self._rates = dict(rates)
         self._random = random.Random(seed)
@@ -46,6 +47,10 @@ class Faults:
             self.silent_until_ns = now_ns + round(seconds * NS_PER_S)
         elif name == "outage":
             self.out_until_ns = now_ns + round(seconds * NS_PER_S)
+            for link in links:
+                link.cut()
+        elif name == "silent_drop":
+            self.leave_out = done = bool(links)
             for link in links:
                 link.cut()
         elif name == "roll":

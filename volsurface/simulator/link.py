@@ -44,17 +44,18 @@ class Link:
         self._spoiled: dict[Option, str] = {}
         self._held: dict[Option, list[bytes]] = {}
         self._held_up_until_ns = 0
+        self._half_open = False
         self._scientific_until_ns = 0
 
     def receive(self, frame: bytes | str, now_ns: int) -> None:
         """Take a message of the client."""
-        if self.close is None:
+        if self.close is None and not self._half_open:
             self.session.receive(frame, now_ns)
             self._collect(now_ns)
 
     def publish(self, now_ns: int, changes: Changes) -> int:
         """Let the session tell its client what changed; return how many messages that were."""
-        if self.close is not None:
+        if self.close is not None or self._half_open:
             return 0
         session = self.session
         if not self._spoiled and not self._held:
@@ -78,7 +79,7 @@ class Link:
     def timer(self, now_ns: int) -> None:
         """Let the session do what is due."""
         due_ns = self.session.deadline_ns()
-        if self.close is None and due_ns is not None and due_ns <= now_ns:
+        if self.close is None and not self._half_open and due_ns is not None and due_ns <= now_ns:
             self.session.timer(now_ns)
             self._collect(now_ns)
 
@@ -116,6 +117,9 @@ class Link:
             self._scientific_until_ns = now_ns + round(seconds * NS_PER_S)
         elif fault == "lag":
             self._held_up_until_ns = now_ns + round(seconds * NS_PER_S)
+        elif fault == "half_open":
+            self._half_open = True
+            self._queue.clear()
         elif fault == "drop":
             self.cut()
         elif fault == "slow_reader":

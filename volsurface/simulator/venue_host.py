@@ -50,6 +50,8 @@ class VenueHost:
             return None
         link = Link(session, self._latency_ns, self.venue.too_slow, self._random)
         self.links.append(link)
+        if self.faults.leave_out:
+            self.faults.leave_out = not link.inject("silent_drop", now_ns, 0.0)
         return link
 
     def leave(self, link: Link) -> None:

@@ -75,11 +75,11 @@ class Drive:
         self.venue = venue
         self.wires = wires_to(self.host, ["BTC"], channels, self.sink)
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, step_ns: int = STEP_NS) -> None:
         """Let market, venue and codecs go on."""
         until_ns = self.now_ns + round(seconds * S)
         while self.now_ns < until_ns:
-            self.now_ns = min(self.now_ns + STEP_NS, until_ns)
+            self.now_ns = min(self.now_ns + step_ns, until_ns)
             self.host.step(self.now_ns)
             for wire in self.wires:
                 wire.step(self.now_ns)

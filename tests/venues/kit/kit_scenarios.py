@@ -16,7 +16,8 @@ BEFORE_EIGHT = int(datetime(2026, 11, 20, 7, 59, 57, tzinfo=UTC).timestamp()) * 
 MOST_FAULTS = 5
 # Early ends of an expiry exist in the simulator alone: a venue without word of its listing would not say so, and the
 # kit lets the clock reach 08:00 instead.
-DRAWN = tuple(name for name in FAULTS if name != "roll")
+# A half-open connection ends when the codec gives it up, which no venue's documents promise within seconds.
+DRAWN = tuple(name for name in FAULTS if name not in ("roll", "half_open"))
 ROLL_SHARE = 0.15  # of the scenarios cross 08:00 UTC
 START_S = 1.5
 
@@ -60,8 +61,6 @@ def run_scenario(venue: str, seed: int, tally: Tally, only: str | None = None) -
         if name == "silent_drop":
             exempt |= {option.symbol for option in drive.market.options}
         done = drive.host.faults.inject(name, drive.now_ns, seconds)
-        if done and name == "silent_drop":  # it shows only when something is subscribed again
-            drive.host.faults.inject("drop", drive.now_ns)
         tally.faults[name] += done
         tally.refused[name] += not done
         told.append(f"{name} at {(drive.now_ns - end_ns) / S:.2f}")

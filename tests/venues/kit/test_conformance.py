@@ -4,8 +4,8 @@ import multiprocessing
 from typing import Any
 
 import pytest
-from kit_drive import Drive, S
-from kit_scenarios import BEFORE_EIGHT, NOON, Tally, run_scenario
+from kit_drive import MS, Drive, S
+from kit_scenarios import BEFORE_EIGHT, HEALED_S, NOON, Tally, run_scenario
 
 from volsurface.simulator.fault_table import FAULTS
 from volsurface.simulator.main import VENUES
@@ -86,6 +86,49 @@ def test_at_eight_expired_options_are_closed_and_new_ones_followed(venue: str) -
     followed = {instrument.symbol for iid, instrument in enumerate(directory) if iid not in closed}
     assert followed == listed
     assert drive.wrong_books() == []
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_ten_quiet_minutes_are_lived_through(venue: str) -> None:
+    """Heartbeats both ways: nobody hangs up, at a tenth of the usual traffic."""
+    drive = Drive(venue, 2, NOON, rate=3.0)
+    drive.run(5.0)
+    assert drive.all_live()
+    drive.run(600.0, step_ns=500 * MS)
+    drive.settle()
+    assert drive.all_live()
+    assert [wire.codec.reconnects for wire in drive.wires] == [0] * len(drive.wires)
+    assert drive.wrong_books() == []
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_a_half_open_connection_is_given_up(venue: str) -> None:
+    drive = Drive(venue, 2, NOON)
+    drive.run(2.0)
+    assert drive.host.faults.inject("half_open", drive.now_ns)
+    drive.run(90.0, step_ns=500 * MS)
+    assert min(wire.codec.reconnects for wire in drive.wires) == 1
+    drive.run(HEALED_S)
+    drive.settle()
+    assert drive.all_live()
+    assert drive.wrong_books() == []
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_a_channel_left_out_in_silence_is_noticed(venue: str) -> None:
+    """What a venue did not confirm is asked for again, or named: a book must not be missing without a word."""
+    drive = Drive(venue, 2, NOON)
+    drive.run(2.0)
+    assert drive.host.faults.inject("silent_drop", drive.now_ns)
+    drive.run(60.0)
+    drive.settle()
+    told = [
+        text for kind, text in drive.sink.events if kind in ("dropped", "stale", "gap", "resubscribe", "reject_frame")
+    ]
+    assert told
+    missing = [wrong for wrong in drive.wrong_books() if "no live book" in wrong]
+    assert len(missing) <= 1 and len(drive.wrong_books()) == len(missing)
+    assert not missing or any(missing[0].partition(":")[0].lower() in text.lower() for text in told), (missing, told)
 
 
 def test_a_codec_that_accepts_a_gap_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
