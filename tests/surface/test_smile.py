@@ -1,8 +1,11 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_chains import coin_price, made_smile, svi
+
+from volsurface.surface.jump_wings import to_jump_wings
 
 PARAMETERS = (0.0045, 0.060, -0.20, 0.010, 0.15)
 SMILE = made_smile(PARAMETERS)
@@ -68,3 +71,13 @@ def test_density_is_the_curvature_of_call_prices_in_the_strike():
         assert SMILE.density(strike) == pytest.approx((calls[0] - 2 * calls[1] + calls[2]) / h**2, rel=1e-4)
     strikes = np.linspace(1_000, 600_000, 100_001)
     assert np.trapezoid(SMILE.density(strikes), strikes) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_jump_wings_of_a_smile_are_those_of_its_parameters():
+    smile = made_smile((-0.0410, 0.1331, 0.3060, 0.3586, 0.4153), days=365.0)
+    wings = smile.jump_wings()
+    assert wings == to_jump_wings(smile.parameters, smile.years)
+    assert wings.v == pytest.approx(0.0174262525551591, rel=1e-12)
+    mixed = replace(smile, model="mixture", parameters=(0.5, *smile.parameters, *smile.parameters))
+    with pytest.raises(ValueError, match="this smile has 'mixture'"):
+        mixed.jump_wings()

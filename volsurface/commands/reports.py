@@ -143,7 +143,7 @@ def _totals(fits: list[ChainFit]) -> str:
         + "".join(
             f"\n{fit.surface.underlying} {fit.surface.to_dict()['valuation_time'][:19]} {fit.surface.state}: {fit.surface.state_reason}"
             for fit in fits
-            if fit.surface.state != "certified"
+            if fit.surface.state_reason
         )
     )
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from volsurface.surface import metrics, mixture, svi
+from volsurface.surface.jump_wings import JumpWings, to_jump_wings
 from volsurface.surface.metrics import DensityShares
 from volsurface.surface.mixture import Term
 from volsurface.surface.svi import Derivatives, Numbers
@@ -126,6 +127,12 @@ class Smile:
     def curvature(self) -> float:
         """Return d2vol/dk2 at the forward."""
         return metrics.curvature(self.derivatives, self.years)
+
+    def jump_wings(self) -> JumpWings:
+        """Return the smile in SVI's jump-wings; ValueError for a model that is no single SVI slice."""
+        if self.model != SVI:
+            raise ValueError(f"jump-wings describe the model {SVI!r}, this smile has {self.model!r}")
+        return to_jump_wings(self.parameters, self.years)
 
     def risk_reversal(self, delta: float = 0.25) -> float:
         """Return the vol of the `delta` call minus that of the `delta` put."""
