@@ -14,7 +14,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from volsurface.bench.pipeline import CHROMIUM_FLAGS, chromium, wait_for_page
+from volsurface.bench.browser import CHROMIUM_FLAGS, chromium, wait_for_page
 from volsurface.commands.serve import panel_command
 from volsurface.engine.supervisor import free_port
 

@@ -299,17 +299,32 @@ def bench_history(
     raise typer.Exit(history.main(minutes, as_json, restless, keep))
 
 
-@bench.command("pipeline")
+@bench.command(
+    "pipeline",
+    epilog="Examples: `volsurface bench pipeline` · `--rates 100000 --seconds 300 --stall` · `--rates 50000 --plain`",
+)
 def bench_pipeline(
-    rate: Annotated[float, typer.Option(help="Messages per second.")] = 5000.0,
-    seconds: Annotated[float, typer.Option(help="How long to measure.")] = 60.0,
-    browser: Annotated[bool, typer.Option(help="Also serve the page and open it in headless Chromium.")] = True,
+    rates: Annotated[str, typer.Option(help="Messages per second, separated by commas.")] = "5000,20000,50000,100000",
+    seconds: Annotated[float, typer.Option(help="How long to measure each rate.")] = 60.0,
+    fast_lane: Annotated[bool, typer.Option("--fast-lane/--plain", help="How websocket frames are split.")] = True,
+    browser: Annotated[bool, typer.Option(help="Also open the page in headless Chromium.")] = False,
+    naive: Annotated[bool, typer.Option(help="Also measure the baseline: every message does all the work.")] = True,
+    stall: Annotated[bool, typer.Option("--stall", help="Stop the engine for 10 s after each rate.")] = False,
+    memory_minutes: Annotated[float, typer.Option(help="Then watch the memory so long, at 20,000 messages/s.")] = 0.0,
     as_json: JSON = False,
 ) -> None:
-    """The whole program at a message rate: latencies, heartbeats, backlog, CPU per process."""
+    """The whole program at message rates: latencies, heartbeats, backlog, CPU per process, work done and skipped."""
     from volsurface.bench import pipeline
 
-    raise typer.Exit(pipeline.main(rate, seconds, browser, as_json))
+    chosen = [_rate(text) for text in rates.split(",")]
+    raise typer.Exit(pipeline.main(chosen, seconds, fast_lane, browser, naive, stall, memory_minutes, as_json))
+
+
+def _rate(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"rates are numbers separated by commas, found {text!r}") from None
 
 
 @bench.command("start")

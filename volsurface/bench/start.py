@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from volsurface.bench.pipeline import CHROMIUM_FLAGS, chromium, wait_for_page
+from volsurface.bench.browser import CHROMIUM_FLAGS, chromium, wait_for_page
 from volsurface.commands.serve import panel_command
 from volsurface.engine.supervisor import free_port
 from volsurface.errors import ServiceError

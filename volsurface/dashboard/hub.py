@@ -9,12 +9,12 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from volsurface.dashboard.picture import Picture
-from volsurface.engine.client import Publication
+from volsurface.io.publication import Publication
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,11 @@ MOMENT_EVERY_NS = 5_000_000_000
 class Client(Protocol):
     """What the hub reads from; `engine.client.LiveClient`, or a script in tests."""
 
-    surfaces: dict[str, Publication]
-    previews: dict[str, Publication]
+    @property
+    def surfaces(self) -> Mapping[str, Publication]: ...
+    @property
+    def previews(self) -> Mapping[str, Publication]: ...
+
     status: dict[str, Any]
     settings: dict[str, dict[str, Any]]
     settings_version: int
@@ -88,8 +91,10 @@ class SurfaceHub:
         self._was_connected = self.client.connected
         newest = self.events[-1]["seq"] if self.events else 0
         self.events.extend(event for event in self.client.events if event["seq"] > newest)
-        for underlying, publication in self.client.surfaces.items():
-            self._remember(underlying, publication)
+        for underlying in self.client.surfaces:
+            moments = self._moments.get(underlying)
+            if not moments or not 0 <= self.now_ns() - moments[-1].time_ns < MOMENT_EVERY_NS:  # a look decodes it
+                self._remember(underlying, self.client.surfaces[underlying])
 
     def _remember(self, underlying: str, publication: Publication) -> None:
         moments = self._moments.setdefault(underlying, deque(maxlen=HOUR_NS // MOMENT_EVERY_NS))

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from volsurface.dashboard.formatting import expiry_labels, short_labels
-from volsurface.engine.client import Publication
+from volsurface.io.publication import Publication
 from volsurface.surface.certificate import Verdict
 from volsurface.surface.quoted import REASONS
 from volsurface.surface.smile import Smile

@@ -5,7 +5,7 @@ from typing import Any
 
 from volsurface.errors import ServiceError, SettingsError, TransportError
 from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, running_servers
-from volsurface.io.publication import Publication
+from volsurface.io.publication import NewestPublications
 from volsurface.io.transport.unix import UnixChannel
 from volsurface.io.transport.wire import CONTROL, SLOTS, Channel, decode_map, encode_map
 
@@ -27,8 +27,7 @@ class LiveClient:
             self.run_folder / ENGINE_SOCKET
         )  # a change must not wait behind a held poll
         self._request = {"epoch": 0, "cursor": 0, "event_cursor": 0}
-        self.surfaces: dict[str, Publication] = {}
-        self.previews: dict[str, Publication] = {}
+        self.surfaces, self.previews = NewestPublications(), NewestPublications()
         self.status: dict[str, Any] = {}
         self.settings: dict[str, dict[str, Any]] = {}
         self.settings_version = 0
@@ -49,15 +48,15 @@ class LiveClient:
             return False
         self.connected, self.error = True, ""
         if reply["epoch"] != self._request["epoch"]:
-            self.surfaces, self.previews = {}, {}
+            self.surfaces, self.previews = NewestPublications(), NewestPublications()
         self._request = {name: reply[name] for name in ("epoch", "cursor", "event_cursor")}
         for name, body in reply["slots"].items():
             if name.startswith("surface."):
-                self.surfaces[name.removeprefix("surface.")] = Publication.decode(body)
+                self.surfaces.put(name.removeprefix("surface."), body)
             elif name.startswith("preview."):
-                self.previews.pop(name.removeprefix("preview."), None)
+                self.previews.drop(name.removeprefix("preview."))
                 if body:  # empty: there is a surface now
-                    self.previews[name.removeprefix("preview.")] = Publication.decode(body)
+                    self.previews.put(name.removeprefix("preview."), body)
             elif name == "status":
                 self.status = decode_map(body)
             elif name == "settings":

@@ -80,7 +80,7 @@ class Engine:
         self._listed = 0
         self._feed_error = "waiting for the feed"
         self._kernels: dict[str, Any] | None = None
-        self._steps = self._fits = self._published = self._dropped = self._rows = self._backlog = 0
+        self._steps = self._fits = self._published = self._dropped = self._rows = self._pulls = self._backlog = 0
         self._step_ms = self._fit_ms = 0.0
         self._to_row, self._to_surface = Latencies(), Latencies()
         self._recent: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=RECENT)
@@ -253,12 +253,8 @@ class Engine:
                     with contextlib.suppress(TransportError):
                         await self._feed.request(CONTROL, encode_map({"command": "engine"}))
                 self._take(batch)
-            self._loop_cpu_ns = time.thread_time_ns()
             pause = PULL_EVERY_S - (time.perf_counter() - started)
-            try:
-                await asyncio.wait_for(stop.wait(), max(pause, 0.001) if batch is not None else RETRY_S)
-            except TimeoutError:
-                continue
+            await asyncio.sleep(max(pause, 0.001) if batch is not None else RETRY_S)
 
     async def pull_once(self) -> None:
         """Take what the feed has that is new: what a replay does before its steps."""
@@ -292,6 +288,7 @@ class Engine:
             self._listed = len(directory)
         self._dropped += batch.dropped
         self._rows += batch.changed.size
+        self._pulls += 1
         self._backlog = max(self._backlog, batch.changed.size)
         if not batch.snapshot:
             received = self._puller.rows["ts_recv_ns"][batch.changed]
@@ -408,6 +405,7 @@ class Engine:
 
     def status(self) -> dict[str, Any]:
         """Return what a status strip and the System tab show; all plain values."""
+        self._loop_cpu_ns = time.thread_time_ns()
         now_ns = self._clock.now_ns()
         market_ns, connected = self._market_now_ns(), not self._feed_error
         venues = [venue_status(record, market_ns, connected) for record in self._puller.venues]
@@ -429,6 +427,8 @@ class Engine:
             "instruments": int(sum(waiting.state.iids.size for waiting in self._stepper.waiting.values())),
             "backlog": int(self._puller.last_rows),
             "largest_backlog": self._backlog,
+            "pulls": self._pulls,
+            "rows_pulled": self._rows,
             "steps": self._steps,
             "step_ms": self._step_ms,
             "fits": self._fits,

@@ -18,6 +18,8 @@ from volsurface.surface.smile import Smile
 # Where a displayed smile is compared with the one before: in standard deviations of log-moneyness.
 DISPLAYED_POINTS = np.linspace(-3.0, 3.0, 25)
 _SAFETY = 1.1  # what `reach` bounds is first order in the move
+# A smile can move a little more between quotes than any quote of it: work begins at this share of the threshold.
+ACT_AT = 0.85
 
 
 @dataclass(frozen=True, slots=True)

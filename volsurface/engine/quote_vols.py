@@ -161,6 +161,14 @@ class QuoteVols:
         prices = (self._prices[at] * unit[:, None]).T
         return implied_vols(prices, forward, self._strike[at], years, self._right[at], start=start.T).vol.T
 
+    def row_forwards(self, own: np.ndarray) -> np.ndarray:
+        """Return by instrument the forward its vol is on, where its venue tells one; else `own`, the row's.
+
+        Rows keep the forward of their last ticker, seconds old for a quiet strike; the venue's newest is one for all.
+        """
+        on = self._forward[self._group]
+        return np.where(self._told[self._group] & np.isfinite(on), on, own)
+
     def forwards(self, known: Mapping[int, float], left_out: Collection[str]) -> np.ndarray:
         """Return by expiry the forward as it is now, NaN where none is known.
 
@@ -168,14 +176,14 @@ class QuoteVols:
         on its own basis, the middle one says by what factor it has moved since. left_out: venues that have no say.
         """
         out = np.full(self.expiries.size, np.nan)
-        heard = np.isfinite(self._newest) & ~np.isin(self._venue_of_group, list(left_out))
+        heard = np.isfinite(self._forward) & ~np.isin(self._venue_of_group, list(left_out))
         for at, expiry in enumerate(self.expiries.tolist()):
             groups = np.flatnonzero(self._expiry_of_group == at)
             voices = groups[heard[groups]]
             if groups.size == 1:
-                out[at] = self._newest[groups[0]]
+                out[at] = self._forward[groups[0]]
             elif voices.size and expiry in known:
-                moves = self._newest[voices] / self._at_mark[voices]
+                moves = self._forward[voices] / self._at_mark[voices]
                 moves = moves[np.isfinite(moves)]
                 out[at] = known[expiry] * (np.median(moves) if moves.size else 1.0)
         return out
@@ -183,7 +191,7 @@ class QuoteVols:
     def mark_forwards(self, expiries: np.ndarray) -> None:
         """Remember the venues' forwards of these expiries (mask) as those that belong to the forwards then `known`."""
         groups = expiries[self._expiry_of_group]
-        self._at_mark[groups] = self._newest[groups]
+        self._at_mark[groups] = self._forward[groups]
 
     def common_factors(self) -> tuple[np.ndarray, np.ndarray]:
         """Return by expiry the factor by which its vols moved since its fit, and the largest distance from it (vol)."""

@@ -5,6 +5,7 @@ replaced whole. A reply is held until something is newer or a moment has passed:
 """
 
 from collections import deque
+from itertools import islice
 from typing import Any
 
 from volsurface.io.transport.hold import Change
@@ -56,7 +57,9 @@ class SlotTable:
         event_cursor = request.get("event_cursor", 0) if known else self.event_seq
         if self.version <= cursor and self.event_seq <= event_cursor:
             await self._change.wait()
-        events = [event for event in self._events if event["seq"] > event_cursor]
+        # From the newest back: the ring holds thousands, and a reader lacks a few.
+        newer = min(self.event_seq - event_cursor, len(self._events))
+        events = list(islice(reversed(self._events), max(newer, 0)))[::-1]
         return encode_map(
             {
                 "epoch": self.epoch,

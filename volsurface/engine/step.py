@@ -15,10 +15,12 @@ from volsurface.engine.chain_fit import ChainFit, fit_chain, free_fit, refit_exp
 from volsurface.engine.last_quotes import LastQuotes
 from volsurface.engine.ledger import Ledger, Timer
 from volsurface.engine.materiality import (
+    ACT_AT,
     Thresholds,
     chosen_for_audit,
     displayed_change,
     displayed_vols,
+    quoted_change,
     steepest,
 )
 from volsurface.engine.quote_vols import Changes, QuoteVols
@@ -69,6 +71,7 @@ class UnderlyingState:
         self.ledger = Ledger(STAGES)
         self.steps = 0
         self._shown: dict[int, tuple[Smile, np.ndarray]] = {}
+        self._steep: dict[int, tuple[Smile, float]] = {}
         self._fit: ChainFit | None = None
         self._published_ns = 0
         self._stale = False
@@ -126,7 +129,8 @@ class UnderlyingState:
         self.steps += 1
         mine = rows.take(self.iids)  # indexing copies a structured array field by field, 25 times slower
         newest_ns = int(mine["ts_recv_ns"].max())
-        self._last.update(mine, np.isin(self._venue, options.silent_venues))
+        silent = options.silent_venues
+        self._last.update(mine, np.isin(self._venue, silent) if silent else np.zeros(mine.size, bool))
         if options.silent_venues != self._silent:
             self._silent = options.silent_venues
             self.refit_all()  # quotes of a venue leave the fit, or come back to it
@@ -137,35 +141,35 @@ class UnderlyingState:
         quotes = self._quotes
         smiles = self._smiles()
         known = {expiry: smile.forward for expiry, smile in smiles.items()}
-        changes = quotes.update(mine, places, now_ns, known, thresholds.forward_change, thresholds.vol_change)
+        act_at = ACT_AT * thresholds.vol_change
+        changes = quotes.update(mine, places, now_ns, known, thresholds.forward_change, act_at)
         self.ledger.count("quotes", changes.quotes, changes.quotes_skipped)
         self.ledger.count("forwards", changes.forwards, changes.forwards_skipped)
-        self.ledger.spend("quotes", timer() - began)
+        ended = timer()
+        self.ledger.spend("quotes", ended - began)
 
         live = quotes.expiries > now_ns
         dirty, everything = self._dirty(changes.material & live, live, now_ns)
-        began = timer()
         surface, along = None, np.zeros(live.size, bool)
         if not everything:
             left_out = {*options.silent_venues, *options.excluded_venues}
-            surface, along = self._moved_along(dirty, live, quotes.forwards(known, left_out), now_ns, thresholds)
+            surface, along = self._moved_along(dirty, live, quotes.forwards(known, left_out), now_ns, act_at)
         dirty = dirty & ~along
         self.ledger.count("moves", int(along.sum()))
-        self.ledger.spend("moves", timer() - began)
         offered = (changes.touched & live) | dirty
         skipped = offered & ~dirty
         self.ledger.count("fits", int(offered.sum()), int(skipped.sum()))
         acted = dirty | along
         ticks = mine["ts_recv_ns"][places]
         self._pending.append(ticks[(changes.material & live | acted)[quotes.expiry[places]]])
-        began = timer()
         if acted.any():
             self._refit(mine, now_ns, options, surface, along, None if everything else dirty)
             quotes.mark_fitted(live if everything else dirty)
-            self.ledger.spend("fits", timer() - began)
-            began = timer()
+            ended, began = timer(), ended
+            self.ledger.spend("fits" if dirty.any() else "moves", ended - began)
         result = self._publish(newest_ns, now_ns, int(dirty.sum()), bool(acted.any()), thresholds)
-        self.ledger.spend("publications", timer() - began)
+        if acted.any():
+            self.ledger.spend("publications", timer() - ended)
         return self._with_audits(result, mine, now_ns, options, thresholds, changes, skipped & ~along, along)
 
     def _places(self, changed: np.ndarray) -> np.ndarray:
@@ -189,12 +193,13 @@ class UnderlyingState:
         return material, False
 
     def _moved_along(
-        self, dirty: np.ndarray, live: np.ndarray, forward: np.ndarray, now_ns: int, thresholds: Thresholds
+        self, dirty: np.ndarray, live: np.ndarray, forward: np.ndarray, now_ns: int, act_at: float
     ) -> tuple[Surface | None, np.ndarray]:
         """Return the last surface with those smiles moved whose quotes moved by one factor, and the mask of them.
 
-        forward: by expiry, as it is now. So does a smile whose quotes stand at other strikes, because that has moved. None: there is no such smile, or
-        the moved ones would not be free of arbitrage together, so that they have to be fitted.
+        forward: by expiry, as it is now. A smile whose quotes stand is moved too where that has: by less than the vols at its
+        strikes would show, but so far that the vol at the forward, or at a delta, is visibly another one. None: there is no
+        such smile, or the moved ones would not be free of arbitrage together, so that they have to be fitted.
         """
         along = np.zeros(dirty.size, bool)
         if self._fit is None or self._fit.surface.state != "certified":
@@ -207,10 +212,10 @@ class UnderlyingState:
             if smile is None or smile.model != "svi" or smile.state != "certified" or not forward[at] > 0.0:
                 continue
             if dirty[at]:
-                if not distance[at] < thresholds.vol_change:
+                if not distance[at] < act_at:
                     continue
                 ratio = factor[at] / quotes.factor[at]
-            elif steepest(smile) * abs(np.log(forward[at] / smile.forward)) >= thresholds.vol_change:
+            elif self._steepness(smile) * abs(np.log(forward[at] / smile.forward)) >= act_at:
                 ratio = 1.0
             else:
                 continue
@@ -228,6 +233,13 @@ class UnderlyingState:
         quotes.mark_forwards(along)
         return replace(surface, smiles=moved, certificate=certificate, valuation_time_ns=now_ns), along
 
+    def _steepness(self, smile: Smile) -> float:
+        """Return `steepest` of a smile, computed once for each."""
+        known = self._steep.get(smile.expiry_ns)
+        if known is None or known[0] is not smile:
+            known = self._steep[smile.expiry_ns] = smile, steepest(smile)
+        return known[1]
+
     def preview(self, rows: np.ndarray, now_ns: int, options: FitOptions) -> ChainFit | None:
         """Return the free fit of the feed's rows, for a page to show as not certified; None without a smile. Never published."""
         if not self.iids.size:
@@ -237,7 +249,7 @@ class UnderlyingState:
 
     def chain(self, mine: np.ndarray, keep: np.ndarray, now_ns: int) -> Chain:
         """Return the instruments in mask `keep` as a chain; `mine` holds this underlying's rows in listing order."""
-        rows = mine[keep]
+        rows = mine.take(np.flatnonzero(keep))
         closed = (rows["flags"] & CLOSED) != 0
         unit = self._unit[keep]
         bid, ask = rows["bid"] / unit, rows["ask"] / unit
@@ -257,7 +269,7 @@ class UnderlyingState:
             ask_size=rows["ask_sz"],
             open_interest=rows["oi"],
             mark_iv=rows["iv_mark"],
-            forward=rows["fwd"],
+            forward=self._quotes.row_forwards(mine["fwd"])[keep],
             forward_source=forward_source(rows["flags"]).astype(np.uint8),
             index=rows["index"],
             quote_time_ns=rows["ts_recv_ns"],
@@ -305,8 +317,8 @@ class UnderlyingState:
                 vols = displayed_vols(smile)
                 shown[smile.expiry_ns] = smile, vols
                 change = displayed_change(vols, before[1] if before else None)
-                if before is not None:  # at a strike the smile moves with its forward too
-                    change += steepest(smile) * abs(np.log(smile.forward / before[0].forward))
+                if before is not None and change < thresholds.publish_change:
+                    change = max(change, quoted_change(smile, before[0]))  # at the same strikes
                 changes.append(change)
         gone = bool(self._shown.keys() - shown.keys())
         threshold = thresholds.publish_change
@@ -370,14 +382,17 @@ class UnderlyingState:
 
 
 def _moved_smile(smile: Smile, ratio: float, forward: float, now_ns: int) -> Smile:
-    """Return the smile on another forward and at another instant, its vols times `ratio`; its figures of fit stay.
+    """Return the smile on another forward and at another instant: at each strike its vol times `ratio`; its figures stay.
 
-    Total variance is vol^2 years, and SVI's is linear in a and b: the shape in log-moneyness is untouched.
+    Total variance is vol^2 years, in which raw SVI is linear through a and b; a strike's log-moneyness falls by
+    ln(forward / earlier forward), and so does m.
     """
     years = (smile.expiry_ns - now_ns) / NS_PER_YEAR
-    scale = ratio * ratio * years / smile.years
-    a, b, *shape = smile.parameters
-    return replace(smile, parameters=(a * scale, b * scale, *shape), forward=forward, years=years)
+    scale, shift = ratio * ratio * years / smile.years, float(np.log(forward / smile.forward))
+    a, b, rho, m, sigma = smile.parameters
+    quoted = smile.quoted_k and (smile.quoted_k[0] - shift, smile.quoted_k[1] - shift)
+    parameters = (a * scale, b * scale, rho, m - shift, sigma)
+    return replace(smile, parameters=parameters, forward=forward, years=years, quoted_k=quoted)
 
 
 def stale_surface(surface: Surface) -> Surface:

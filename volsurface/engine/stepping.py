@@ -167,7 +167,9 @@ class Stepper:
     ) -> tuple[StepResult, bytes, float]:
         began = time.perf_counter()
         result = state.step(rows, changed, inputs.now_ns, inputs.options, inputs.thresholds, timer=time.thread_time_ns)
-        spent = time.thread_time_ns()
-        message = self._encode(name, result, inputs) if result.fit is not None else b""
-        state.ledger.spend("publications", time.thread_time_ns() - spent)
+        message = b""
+        if result.fit is not None:
+            spent = time.thread_time_ns()
+            message = self._encode(name, result, inputs)
+            state.ledger.spend("publications", time.thread_time_ns() - spent)
         return result, message, (time.perf_counter() - began) * 1e3

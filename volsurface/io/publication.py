@@ -1,6 +1,6 @@
 """A published surface as one message: the surface, the quotes it was fitted to, and when; replaced whole, never split."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,3 +76,33 @@ class Publication:
 _PLAIN = (
     "underlying surface_id market_time_ns published_ns newest_quote_ns oldest_tick_ns changed spot settings_version"
 ).split()
+
+
+class NewestPublications(Mapping[str, Publication]):
+    """The newest publication by underlying, decoded when somebody looks: of twenty a second a page draws five."""
+
+    def __init__(self) -> None:
+        self._messages: dict[str, bytes] = {}
+        self._decoded: dict[str, Publication] = {}
+
+    def put(self, underlying: str, message: bytes) -> None:
+        """Replace the publication of one underlying."""
+        self._messages[underlying] = message
+        self._decoded.pop(underlying, None)
+
+    def drop(self, underlying: str) -> None:
+        """Forget one underlying, if it is known."""
+        self._messages.pop(underlying, None)
+        self._decoded.pop(underlying, None)
+
+    def __getitem__(self, underlying: str) -> Publication:
+        publication = self._decoded.get(underlying)
+        if publication is None:
+            publication = self._decoded[underlying] = Publication.decode(self._messages[underlying])
+        return publication
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._messages)
+
+    def __len__(self) -> int:
+        return len(self._messages)
