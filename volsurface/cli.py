@@ -291,11 +291,16 @@ def bench_history(
     ] = 65.0,
     restless: Annotated[bool, typer.Option(help="A market in which everything is new in every row.")] = False,
     keep: Annotated[Path | None, typer.Option(help="Leave the store in this folder.")] = None,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Instead: kill 210 writers, and ask 10,000 times beside one.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
-    """The history: CPU to write it, its size, and how fast it answers."""
-    from volsurface.bench import history
+    """The history: CPU to write it, its size, and how fast it answers; or what kills and readers do to it."""
+    from volsurface.bench import history, history_faults
 
+    if faults:
+        raise typer.Exit(history_faults.main(as_json=as_json))
     raise typer.Exit(history.main(minutes, as_json, restless, keep))
 
 

@@ -9,8 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from store_process import open_writer
-
+from volsurface.bench.history_faults import open_writer
 from volsurface.io.history.writer import Writer
 
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import duckdb
-from store_process import START, write_second
 from surfaces import publication
 
+from volsurface.bench.history_faults import START, write_second
 from volsurface.engine.history_rows import HistoryRows
 from volsurface.io.history.reader import History
 from volsurface.io.history.writer import Writer

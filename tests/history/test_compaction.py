@@ -5,8 +5,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from store_process import BLOCK_US, COUNTS, INSTRUMENTS, START, inconsistent, write_second
 
+from volsurface.bench.history_faults import BLOCK_US, COUNTS, INSTRUMENTS, START, inconsistent, write_second
 from volsurface.io.history.compaction import DAY_US, Ages, Limits
 from volsurface.io.history.reader import History
 from volsurface.io.history.segments import cold_segments, hot_segments, load_state

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from store_process import START
 from surfaces import publication
 
+from volsurface.bench.history_faults import START
 from volsurface.clock import SteppedClock
 from volsurface.engine.feed import FeedServer
 from volsurface.engine.historian import Historian, limits

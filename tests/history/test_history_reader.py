@@ -8,9 +8,9 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from store_process import BLOCK_US, START, write_second
 from surfaces import MARKET_NS, publication
 
+from volsurface.bench.history_faults import BLOCK_US, START, write_second
 from volsurface.engine.history_rows import HistoryRows
 from volsurface.errors import HistoryError
 from volsurface.io.history.compaction import Ages

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from store_process import START
 from surfaces import publication
 
+from volsurface.bench.history_faults import START
 from volsurface.engine.history_rows import HistoryRows
 from volsurface.io.history.reader import History
 from volsurface.io.history.table import Table

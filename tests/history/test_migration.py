@@ -5,9 +5,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from store_process import START, open_writer, write_second
 from surfaces import publication
 
+from volsurface.bench.history_faults import START, open_writer, write_second
 from volsurface.engine.history_rows import HistoryRows
 from volsurface.errors import HistoryError
 from volsurface.io.history import migration

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_process import INSTRUMENTS, START, open_writer, write_second
 
+from volsurface.bench.history_faults import INSTRUMENTS, START, open_writer, write_second
 from volsurface.io.history.sandbox import Sandbox
 
 

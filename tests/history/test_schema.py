@@ -5,8 +5,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from store_process import START
 
+from volsurface.bench.history_faults import START
 from volsurface.io.history.schema import ENCODINGS, TABLES, Table, empty_select, markdown
 from volsurface.io.history.writer import Writer
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from store_process import INSTRUMENTS, START, open_writer, write_second
 
+from volsurface.bench.history_faults import INSTRUMENTS, START, open_writer, write_second
 from volsurface.errors import HistoryError, ServiceError
 from volsurface.io.history import segments
 from volsurface.io.history import writer as writer_module
