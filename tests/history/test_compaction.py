@@ -5,8 +5,10 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from surfaces import publication
 
 from volsurface.bench.history_faults import BLOCK_US, COUNTS, INSTRUMENTS, START, inconsistent, write_second
+from volsurface.engine.history_rows import HistoryRows
 from volsurface.io.history.compaction import DAY_US, Ages, Limits
 from volsurface.io.history.reader import History
 from volsurface.io.history.segments import cold_segments, hot_segments, load_state
@@ -64,17 +66,17 @@ def test_each_step_waits_for_readers_and_no_answer_changes(new_store: Path, root
     assert files() == (26, 1, 0)
     writer.maintain()
     assert files() == (26, 2, 0)
-    wall.pass_by(59)
+    wall.pass_by(20)
     writer.maintain()
     assert files() == (26, 2, 0)
-    wall.pass_by(2)
+    wall.pass_by(60)
     writer.maintain()
     mark = START * 1_000_000 + 2 * BLOCK_US
     assert files() == (26, 2, mark)
-    wall.pass_by(599)
+    wall.pass_by(500)
     writer.maintain()
     assert files() == (26, 2, mark)
-    wall.pass_by(2)
+    wall.pass_by(200)
     writer.maintain()
     assert files() == (2, 2, mark)
     writer.close()
@@ -170,4 +172,66 @@ def test_a_store_too_large_loses_its_oldest_days_and_events_last(new_store: Path
         writer._compactor.retire(writer.last_us)
         wall.pass_by(601)
     assert days(root) == days(root, "events") == ["date=2026-11-22", "date=2026-11-23"], "a day is always left"
+    writer.close()
+
+
+def write_surfaces(writer: Writer, days: int, every_s: int) -> None:
+    """Write two surfaces within each `every_s` seconds, 20 s apart, for whole days."""
+    rows = HistoryRows(writer)
+    begin_ns = START * 10**9 // (DAY_US * 1000) * DAY_US * 1000
+    for number, second in enumerate(s + more for s in range(0, days * 86_400, every_s) for more in (0, 20)):
+        rows.begin(begin_ns + second * 10**9)
+        rows.publication(publication(number + 1, shift=1e-4 * number))
+        if number % 4 == 3:
+            writer.flush()
+            writer.maintain()
+    writer.flush()
+
+
+def test_old_days_keep_one_surface_a_minute_and_then_go_when_there_is_too_much(
+    new_store: Path, root: Path, wall: Wall
+) -> None:
+    writer = Writer(root, "test", block_us=12 * HOUR_US, min_free_bytes=0, wall_us=wall)
+    write_surfaces(writer, days=4, every_s=4 * 3600)
+    for _ in range(8):
+        wall.pass_by(700)
+        writer.maintain()
+    writer.limits = Limits(thin_after_s=1.5 * 86400)
+    compactor = writer._compactor
+
+    def stored() -> list[tuple[int, int]]:
+        query = (
+            "SELECT count(*), count(DISTINCT ts) FROM {} GROUP BY date_trunc('day', ts) ORDER BY date_trunc('day', ts)"
+        )
+        with History(root) as history, duckdb.connect(str(root / "history.duckdb"), read_only=True) as db:
+            for name in ("surfaces", "smiles"):
+                ours = history.sql(query.format(name).replace("count(*)", "count(*) AS n"))
+                assert (
+                    list(zip(*(c.tolist() for c in ours.columns.values()))) == db.execute(query.format(name)).fetchall()
+                )
+            return [(n, times) for n, times in db.execute(query.format("smiles")).fetchall()]
+
+    whole, thinned = (3 * 12, 12), (3 * 6, 6)
+    assert stored() == [whole] * 4
+    for before, after in (([whole] * 4, 1), ([thinned, whole, whole, whole], 2), ([thinned, thinned, whole, whole], 2)):
+        assert stored() == before
+        compactor.retire(writer.last_us)
+        assert stored() == [thinned] * after + [whole] * (4 - after), "as soon as the floor has risen"
+        wall.pass_by(601)
+    compactor.retire(writer.last_us)
+    assert days(root, "smiles") == ["date=2026-11-22", "date=2026-11-23"]
+    with History(root) as history:
+        second = 12 * 3600 + 20
+        surface = history.surface_at((START // 86400 * 86400 + second) * 10**9, "BTC")
+        number = 2 * 3 + 1
+        assert surface.digest == publication(number + 1, shift=1e-4 * number).surface.digest
+        found = history.sql(f"FROM surface_at(make_timestamp({START // 86400 * 86400 + second}000000), 'BTC')")
+        assert len(found) == 3
+    assert writer.size() > 0
+    writer.limits = Limits(max_bytes=1)
+    compactor.retire(writer.last_us)
+    assert len(stored()) == 2, "the newest day and what stands beside it stay"
+    wall.pass_by(601)
+    compactor.retire(writer.last_us)
+    assert not [path for path in (root / "surfaces/thin").glob("*/*.parquet") if path.stem.strip("0")]
     writer.close()

@@ -20,6 +20,7 @@ from volsurface.engine.history_rows import HistoryRows
 from volsurface.engine.service import run_service
 from volsurface.errors import SettingsError, TransportError
 from volsurface.io.history.compaction import Limits
+from volsurface.io.history.schema import COMPACTED
 from volsurface.io.history.writer import Flushed, Writer
 from volsurface.io.places import FEED_SOCKET, HISTORIAN_FILE, history_folder, write_json
 from volsurface.io.transport.puller import Batch, FeedPuller
@@ -237,11 +238,10 @@ class Historian:
 def limits(settings: HistorySettings, source: str) -> Limits:
     """Return what is kept of a source's history: see docs/history.md."""
     if source == "simulated":
-        ages = dict.fromkeys(("quotes", "smiles", "surfaces", "metrics", "forwards", "events"), DAY_S)
-        return Limits(max_bytes=int(min(settings.max_gb, 1.0) * 1e9), max_age_s=ages)
+        return Limits(max_bytes=int(min(settings.max_gb, 1.0) * 1e9), max_age_s=dict.fromkeys(COMPACTED, DAY_S))
     if source == "live":
-        ages = {"quotes": 30 * DAY_S, "forwards": 30 * DAY_S, "smiles": 7 * DAY_S, "surfaces": 7 * DAY_S}
-        return Limits(max_bytes=int(settings.max_gb * 1e9), max_age_s=ages)
+        ages = dict.fromkeys(("quotes", "ivs", "forwards", "venues", "ledger"), 30 * DAY_S)
+        return Limits(max_bytes=int(settings.max_gb * 1e9), max_age_s=ages, thin_after_s=7 * DAY_S)
     return Limits(max_bytes=int(settings.max_gb * 1e9))
 
 

@@ -22,8 +22,12 @@ from volsurface.io.history.segments import (
     publish,
     quoted,
     segment_name,
+    thin_path,
 )
 
+# The name of a row's segment, and of the last block it may have rows of: what a question about a time compares with.
+_SEGMENT, _BLOCK = "filename[-24:-9] AS segment", "filename[-24:-9] AS last_block"
+_DAY_END = "lpad((filename[-24:-9]::BIGINT + 86399999999)::VARCHAR, 16, '0') AS last_block"
 STORAGE_VERSION = "v1.2.0"  # also opened by the newest command line of DuckDB that is packaged for pip
 MACROS = ("quotes_at", "chain_at", "surface_at", "smile_at", "metric", "event_counts")
 METRICS = ("atm_vol", "skew", "curvature", "rr25", "bf25", "rr10", "bf10")
@@ -46,6 +50,9 @@ def variables(root: Path, state: State) -> dict[str, str]:
         names[f"{table}_hot_from"] = str(hot_folder(root, table) / segment_name(max(mark, 1)))
         names[f"{table}_cold_from"] = str(cold_path(root, table, max(floor, 1)))
         names[f"{table}_cold_to"] = str(cold_path(root, table, mark))
+        if TABLES[table].thinned:
+            names[f"{table}_thin_from"] = str(thin_path(root, table, max(state.thin_floors[table], 1)))
+            names[f"{table}_thin_to"] = str(thin_path(root, table, floor))
     return names
 
 
@@ -64,15 +71,24 @@ def create_views(db: duckdb.DuckDBPyConnection, root: Path, *, pruned: bool) -> 
                 f"filename >= getvariable('{table.name}_cold_from') AND filename < getvariable('{table.name}_cold_to')"
             )
             is_hot = f"filename >= getvariable('{table.name}_hot_from')"
+            is_thin = (
+                f"filename >= getvariable('{table.name}_thin_from') AND filename < getvariable('{table.name}_thin_to')"
+            )
         else:
             mark = f"WITH mark AS MATERIALIZED ({_mark(root, table.name)}) "
             is_cold = "ts >= (SELECT floor FROM mark) AND ts < (SELECT mark FROM mark)"
             is_hot = "ts >= (SELECT mark FROM mark)"
+            is_thin = "ts >= (SELECT thin_floor FROM mark) AND ts < (SELECT floor FROM mark)"
+        thin = ""
+        if table.thinned:
+            files = _files(root / table.name / "thin/*/*.parquet")
+            thin = f"UNION ALL BY NAME SELECT {columns}, {_SEGMENT}, {_DAY_END} FROM {files} WHERE {is_thin}"
         db.execute(f"""
             CREATE VIEW {table.name}_segments AS {mark}
-            SELECT {unpacked_columns(table)}, filename[-24:-9] AS segment FROM {cold} WHERE {is_cold}
+            SELECT {unpacked_columns(table)}, {_SEGMENT}, {_BLOCK} FROM {cold} WHERE {is_cold}
             UNION ALL BY NAME
-            SELECT {columns}, filename[-24:-9] AS segment FROM {hot} WHERE {is_hot}
+            SELECT {columns}, {_SEGMENT}, {_BLOCK} FROM {hot} WHERE {is_hot}
+            {thin}
         """)
         db.execute(f"CREATE VIEW {table.name} AS SELECT {columns} FROM {table.name}_segments")
 
@@ -83,9 +99,10 @@ def _files(pattern: Path) -> str:
 
 def _mark(root: Path, table: str) -> str:
     fields = ", ".join(f"{name} BIGINT" for name in COMPACTED)
-    return f"""SELECT make_timestamp(marks.{table}) AS mark, make_timestamp(floors.{table}) AS floor FROM read_json(
-        {quoted(root / STATE_FILE)}, format='newline_delimited',
-        columns={{marks: 'STRUCT({fields})', floors: 'STRUCT({fields})'}})"""
+    return f"""SELECT make_timestamp(marks.{table}) AS mark, make_timestamp(floors.{table}) AS floor,
+        make_timestamp(thin_floors.{table}) AS thin_floor FROM read_json({quoted(root / STATE_FILE)},
+        format='newline_delimited',
+        columns={{marks: 'STRUCT({fields})', floors: 'STRUCT({fields})', thin_floors: 'STRUCT({fields})'}})"""
 
 
 def create_macros(db: duckdb.DuckDBPyConnection, block_us: int) -> None:
@@ -98,7 +115,7 @@ def create_macros(db: duckdb.DuckDBPyConnection, block_us: int) -> None:
     def within(since: str, until: str) -> str:
         first = f"lpad((epoch_us({since}) // {block_us} * {block_us})::VARCHAR, 16, '0')"
         return (
-            f"segment BETWEEN {first} AND lpad(epoch_us({until})::VARCHAR, 16, '0') "
+            f"last_block >= {first} AND segment <= lpad(epoch_us({until})::VARCHAR, 16, '0') "
             f"AND ts BETWEEN make_timestamp(epoch_us({since})) AND make_timestamp(epoch_us({until}))"
         )
 

@@ -5,7 +5,8 @@
    valid below it, hot at or above. It moves only when nothing lies below it any more.
 3. `delete_after_s` after that, when every query that still uses them has ended, the hot segments below are deleted.
 
-Whole days of cold segments go the same way, oldest first: the floor rises, and `delete_after_s` later the files go.
+Whole days of cold segments go the same way, oldest first: the floor rises, and `delete_after_s` later the files go. Of a
+table that is thinned, what lies below the floor is read from thin segments instead, until those have to go too.
 """
 
 import shutil
@@ -30,6 +31,7 @@ from volsurface.io.history.segments import (
     hot_segments,
     quoted,
     start_of,
+    thin_path,
     write_segment,
 )
 
@@ -48,12 +50,14 @@ class Ages:
 class Limits:
     """What is kept. max_bytes: of all segments. max_age_s: by table, of the market's time; a table not named stays.
 
-    The newest `keep_s` seconds are never removed.
+    thin_after_s: age from which the thinned tables keep one surface a minute; None: never. The newest `keep_s` seconds are
+    never removed.
     """
 
     max_bytes: int = 10_000_000_000
     max_age_s: dict[str, float] | None = None
     keep_s: float = 86_400.0
+    thin_after_s: float | None = None
 
 
 class Compactor:
@@ -136,30 +140,85 @@ class Compactor:
         return age_us > seconds * US_PER_S or age_us < -seconds * US_PER_S
 
     def retire(self, now_us: int) -> int:
-        """Remove whole days that are too old or too much; return how many day folders were deleted."""
-        deleted = 0
-        sizes: dict[str, dict[str, int]] = {}
-        for table in COMPACTED:
-            floor = day_folder(self._state.floors[table])
-            below = [folder for folder in self._days(table) if folder.name < floor]
-            if below and self._waited(self._state.raised[table], self._ages.delete_after_s):
-                for folder in below:
-                    shutil.rmtree(folder)
-                    deleted += 1
-            sizes[table] = {folder.name: _size(folder) for folder in self._days(table) if folder.name >= floor}
-        floors = dict(self._state.floors)
-        for table, name in self._excess(sizes, now_us):
-            floors[table] = max(floors[table], _day_start(name) + DAY_US)
-        raised = [table for table in COMPACTED if floors[table] > self._state.floors[table]]
+        """Thin and remove whole days that are too old or too much; return how many day folders were deleted."""
+        deleted = self._delete_days()
+        floors, thin_floors = dict(self._state.floors), dict(self._state.thin_floors)
+        self._thin(now_us, floors)
+        for table, name in self._excess(self._sizes(floors), now_us):
+            end_us = _day_start(name) + DAY_US
+            floors[table], thin_floors[table] = max(floors[table], end_us), max(thin_floors[table], end_us)
+        raised = [
+            table
+            for table in COMPACTED
+            if floors[table] > self._state.floors[table] or thin_floors[table] > self._state.thin_floors[table]
+        ]
         if raised:
             for table in raised:
-                self._state.floors[table], self._state.raised[table] = floors[table], self._wall_us()
+                self._state.floors[table], self._state.thin_floors[table] = floors[table], thin_floors[table]
+                self._state.raised[table] = self._wall_us()
             self._state.save(self._root)
         return deleted
 
-    def _days(self, table: str) -> list[Path]:
-        folders = (self._root / table / "cold").glob("date=*")
+    def _delete_days(self) -> int:
+        """Delete the folders of days below the floors that no query can still use; return how many."""
+        deleted = 0
+        for table in COMPACTED:
+            if not self._waited(self._state.raised[table], self._ages.delete_after_s):
+                continue
+            for kind, floor_us in (("cold", self._state.floors[table]), ("thin", self._state.thin_floors[table])):
+                for folder in self._days(table, kind):
+                    if folder.name < day_folder(floor_us):
+                        shutil.rmtree(folder)
+                        deleted += 1
+        return deleted
+
+    def _days(self, table: str, kind: str = "cold") -> list[Path]:
+        folders = (self._root / table / kind).glob("date=*")
         return sorted(folder for folder in folders if folder.name != day_folder(0))
+
+    def _sizes(self, floors: dict[str, int]) -> dict[str, dict[str, int]]:
+        """Return the bytes of each day that is in use, by table and day."""
+        sizes: dict[str, dict[str, int]] = {}
+        for table in COMPACTED:
+            floor, thin_floor = day_folder(floors[table]), day_folder(self._state.thin_floors[table])
+            sizes[table] = {f.name: _size(f) for f in self._days(table, "thin") if thin_floor <= f.name < floor}
+            sizes[table] |= {f.name: _size(f) for f in self._days(table) if f.name >= floor}
+        return sizes
+
+    def _thin(self, now_us: int, floors: dict[str, int]) -> None:
+        """Reduce the oldest day that is old enough to one surface a minute, in all thinned tables together.
+
+        Raises their floors in `floors`: below, readers use the thin segments. A kill before the floors are saved leaves
+        thin segments nobody uses, which are written again.
+        """
+        if self.limits.thin_after_s is None:
+            return
+        newest = day_folder(int(now_us - self.limits.thin_after_s * US_PER_S))
+        tables = [table for table in COMPACTED if TABLES[table].thinned]
+        floor, mark = min(floors[table] for table in tables), min(self._state.marks[table] for table in tables)
+        for name in sorted({folder.name for table in tables for folder in self._days(table)}):
+            end_us = _day_start(name) + DAY_US
+            if day_folder(floor) <= name < newest and end_us <= mark:
+                for table in tables:
+                    self._write_thin(table, name)
+                    floors[table] = max(floors[table], end_us)
+                return  # one day at a call: the writer waits meanwhile
+
+    def _write_thin(self, table: str, day: str) -> None:
+        folder = self._root / table / "cold" / day
+        if not folder.exists():
+            return
+        surfaces = f"read_parquet({quoted(self._root / 'surfaces/cold' / day / '*.parquet')}, hive_partitioning=false)"
+        rows = f"read_parquet({quoted(folder / '*.parquet')}, hive_partitioning=false)"
+        # The surfaces say which smiles stay.
+        query = f"""
+            SELECT r.* FROM {rows} r SEMI JOIN (
+                SELECT underlying, max(ts) AS ts FROM {surfaces} GROUP BY underlying, time_bucket(INTERVAL 1 MINUTE, ts)
+            ) USING (underlying, ts) ORDER BY {", ".join(f"r.{column}" for column in TABLES[table].order)}
+        """
+        final = thin_path(self._root, table, _day_start(day))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        write_segment(self._db, query, final, COLD_OPTIONS)
 
     def _excess(self, sizes: dict[str, dict[str, int]], now_us: int) -> Iterator[tuple[str, str]]:
         """Yield what has to go: first by age, then by size, the oldest day first and the kept tables last."""

@@ -24,6 +24,8 @@ from volsurface.io.history.segments import (
     hot_segments,
     quoted,
     segment_name,
+    thin_path,
+    thin_segments,
     write_segment,
 )
 
@@ -51,14 +53,15 @@ def migrate(root: Path, db: duckdb.DuckDBPyConnection) -> int:
         if (root / table.name).is_dir():
             paths = [(path, False) for path in hot_segments(root, table.name)]
             paths += [(path, True) for path in cold_segments(root, table.name)] if table.compacted else []
+            paths += [(path, True) for path in thin_segments(root, table.name)]
             for path, cold in paths:
                 if table.name == "events" and found["version"] < _TRADES_AS_EVENTS:
                     _move_trades(root, db, path, cold)
                 rewritten += _rewrite(db, table, path, cold)
     values = asdict(State()) | {name: value for name, value in found.items() if name != "version"}
-    for kind in ("marks", "floors", "flipped", "raised"):
+    for kind in ("marks", "floors", "thin_floors", "flipped", "raised"):
         values[kind] = dict.fromkeys(COMPACTED, 0) | values[kind]
-        if "trades" not in found[kind]:
+        if "trades" not in found.get(kind, {}):
             values[kind]["trades"] = values[kind]["events"]
     State(**values).save(root)
     log.info("history: %s has schema %d now, %d segments were rewritten", root, VERSION, rewritten)
@@ -78,6 +81,7 @@ def _make_empty(root: Path, db: duckdb.DuckDBPyConnection, table: Table) -> None
     """Write a table's empty first segments anew, from which DuckDB takes the columns."""
     places = [(hot_folder(root, table.name) / segment_name(0), False)]
     places += [(cold_path(root, table.name, 0), True)] if table.compacted else []
+    places += [(thin_path(root, table.name, 0), True)] if table.thinned else []
     for path, cold in places:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_segment(db, empty_select(stored_columns(table, cold)), path)

@@ -141,8 +141,8 @@ class History:
         Raises HistoryError when there is none in the `lookback_s` seconds before.
         """
         found = self.sql(
-            """SELECT s.* EXCLUDE (segment), epoch_us(s.ts) AS us FROM surfaces_segments s
-            WHERE s.underlying = $1 AND s.ts BETWEEN $2 AND $3 AND s.segment BETWEEN $4 AND $5
+            """SELECT s.* EXCLUDE (segment, last_block), epoch_us(s.ts) AS us FROM surfaces_segments s
+            WHERE s.underlying = $1 AND s.ts BETWEEN $2 AND $3 AND s.last_block >= $4 AND s.segment <= $5
             ORDER BY s.ts DESC LIMIT 1""",
             underlying, *self._bounds(when, lookback_s),
         )  # fmt: skip
@@ -151,9 +151,9 @@ class History:
         row = next(found.rows())
         us = int(row["us"])
         smiles = self.sql(
-            """SELECT s.* EXCLUDE (segment), epoch_ns(expiry) AS expiry_ns, epoch_ns(quote_time) AS quote_time_ns,
+            """SELECT s.* EXCLUDE (segment, last_block), epoch_ns(expiry) AS expiry_ns, epoch_ns(quote_time) AS quote_time_ns,
             epoch_ns(fit_time) AS fit_time_ns FROM smiles_segments s
-            WHERE s.underlying = $1 AND s.ts BETWEEN $2 AND $3 AND s.segment BETWEEN $4 AND $5 ORDER BY s.expiry""",
+            WHERE s.underlying = $1 AND s.ts BETWEEN $2 AND $3 AND s.last_block >= $4 AND s.segment <= $5 ORDER BY s.expiry""",
             underlying, *self._bounds(us * 1000, 0.0),
         )  # fmt: skip
         if len(smiles) != row["n_smiles"]:

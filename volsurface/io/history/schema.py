@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 # 2: quoted range of a smile, reason for a state; 3: venue of a forward; 4: ivs, trades, venues, ledger, packing; 5: a venue's
-# delays, clock, coverage and connections.
-VERSION = 5
+# delays, clock, coverage and connections, mixtures; 6: thinned days.
+VERSION = 6
 
 # How a value of each SQL type comes in: a numpy type, the value that stands for NULL there, and the SQL that turns the
 # one into the other. Times come as integers (microseconds or nanoseconds since 1970 UTC), a missing float as NaN.

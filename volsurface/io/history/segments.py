@@ -2,10 +2,11 @@
 
     <store>/<table>/hot/<start>.parquet                   one flush
     <store>/<table>/cold/date=YYYY-MM-DD/<start>.parquet  one block, in the table's order
+    <store>/<table>/thin/date=YYYY-MM-DD/<start>.parquet  one day of one surface a minute, of tables that are thinned
     <store>/<table>/<start>.parquet                       a table of few rows
     <store>/state.json                                    where cold ends and hot begins: the only file that changes
 
-`start` is the first row's time (cold: the block's) in microseconds since 1970 UTC, padded with zeros so that names sort
+`start` is the first row's time (cold: the block's, thin: the day's) in microseconds since 1970 UTC, padded with zeros so that names sort
 as times. A file with start 0 and no rows is in each folder: DuckDB refuses a pattern without files, and takes the
 columns from the first.
 """
@@ -51,6 +52,11 @@ def cold_path(root: Path, table: str, start_us: int) -> Path:
     return root / table / "cold" / day_folder(start_us) / segment_name(start_us)
 
 
+def thin_path(root: Path, table: str, start_us: int) -> Path:
+    """Return the path of the thin segment of the day that starts at `start_us`."""
+    return root / table / "thin" / day_folder(start_us) / segment_name(start_us)
+
+
 def day_folder(time_us: int) -> str:
     """Return the folder name of a time's UTC day.
 
@@ -73,6 +79,14 @@ def hot_segments(root: Path, table: str) -> list[Path]:
 def cold_segments(root: Path, table: str) -> list[Path]:
     """Return a table's cold segments, oldest first, without the empty first one."""
     return _segments(path for day in (root / table / "cold").iterdir() if day.is_dir() for path in day.iterdir())
+
+
+def thin_segments(root: Path, table: str) -> list[Path]:
+    """Return a table's thin segments, oldest first, without the empty first one; none of a table that has none."""
+    folder = root / table / "thin"
+    if not folder.is_dir():
+        return []
+    return _segments(path for day in folder.iterdir() if day.is_dir() for path in day.iterdir())
 
 
 def _segments(paths: Iterable[Path]) -> list[Path]:
@@ -149,7 +163,8 @@ def foreign(db: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[Column]
 class State:
     """What `state.json` says; per compacted table, in microseconds.
 
-    marks: cold segments are valid below, hot segments at or above. floors: cold segments below are about to be removed.
+    marks: cold segments are valid below, hot segments at or above. floors: cold segments below are about to be removed;
+    of a table that is thinned, thin segments are valid below. thin_floors: thin segments below are about to be removed.
     flipped, raised: wall clock when the mark was moved and the floor was raised.
     """
 
@@ -157,6 +172,7 @@ class State:
     block_us: int = BLOCK_US
     marks: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COMPACTED, 0))
     floors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COMPACTED, 0))
+    thin_floors: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COMPACTED, 0))
     flipped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COMPACTED, 0))
     raised: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COMPACTED, 0))
 
@@ -197,6 +213,8 @@ def make_folders(root: Path, db: duckdb.DuckDBPyConnection) -> None:
         folders = [hot_folder(root, table.name)]
         if table.compacted:
             folders.append(cold_path(root, table.name, 0).parent)
+        if table.thinned:
+            folders.append(thin_path(root, table.name, 0).parent)
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
             empty = folder / segment_name(0)

@@ -35,6 +35,7 @@ from volsurface.io.history.segments import (
     make_folders,
     quoted,
     segment_name,
+    thin_segments,
     write_segment,
 )
 
@@ -219,7 +220,7 @@ class Writer:
                     self._put_aside(table.name, path, damage(path) or foreign(self._db, path, table.columns))
             self._known[table.name] = {path.name for path in paths}
             if cold and table.compacted:
-                for path in cold_segments(self.root, table.name):
+                for path in cold_segments(self.root, table.name) + thin_segments(self.root, table.name):
                     self._put_aside(table.name, path, damage(path))
 
     def _put_aside(self, table: str, path: Path, reason: str) -> None:
@@ -253,12 +254,12 @@ class Writer:
             buffers.clear()
         for table in TABLES:
             if table in COMPACTED:
-                for path in cold_segments(self.root, table):
+                for path in thin_segments(self.root, table) + cold_segments(self.root, table):
                     path.unlink()
             for path in hot_segments(self.root, table):
                 path.unlink()
         for table in COMPACTED:
-            self._state.marks[table] = self._state.floors[table] = 0
+            self._state.marks[table] = self._state.floors[table] = self._state.thin_floors[table] = 0
         self._state.save(self.root)
         self.instruments.clear()
         self._next_iid = self.last_us = 0
@@ -267,7 +268,8 @@ class Writer:
         """Return the bytes of all segments."""
         hot = (path for table in TABLES for path in hot_segments(self.root, table))
         cold = (path for table in COMPACTED for path in cold_segments(self.root, table))
-        return sum(path.stat().st_size for paths in (hot, cold) for path in paths)
+        thin = (path for table in COMPACTED for path in thin_segments(self.root, table))
+        return sum(path.stat().st_size for paths in (hot, cold, thin) for path in paths)
 
     def close(self) -> Flushed:
         """Flush and let the store go."""
