@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import duckdb
+import numpy as np
 
 from volsurface.errors import HistoryError, unknown_name
 from volsurface.io.history.catalogue import METRICS, check_path, create_macros, create_views, variables
@@ -140,21 +141,21 @@ class History:
 
         Raises HistoryError when there is none in the `lookback_s` seconds before.
         """
-        found = self.sql(
-            """SELECT s.* EXCLUDE (segment, last_block), epoch_us(s.ts) AS us FROM surfaces_segments s
-            WHERE s.underlying = $1 AND s.ts BETWEEN $2 AND $3 AND s.last_block >= $4 AND s.segment <= $5
-            ORDER BY s.ts DESC LIMIT 1""",
+        rows_of = "WHERE s.underlying = $1 AND s.ts BETWEEN $2 AND $3 AND s.last_block >= $4 AND s.segment <= $5"
+        # First the time alone: a certificate is long, and an hour holds thousands of them.
+        newest = self.sql(
+            f"SELECT epoch_us(max(s.ts)) AS us FROM surfaces_segments s {rows_of}",
             underlying, *self._bounds(when, lookback_s),
-        )  # fmt: skip
-        if not len(found):
+        )["us"][0]  # fmt: skip
+        if np.ma.is_masked(newest):
             raise HistoryError(self._nothing(underlying, when, lookback_s))
-        row = next(found.rows())
-        us = int(row["us"])
+        us = int(newest)
+        bounds = self._bounds(us * 1000, 0.0)
+        [row] = self.sql(f"SELECT s.* FROM surfaces_segments s {rows_of}", underlying, *bounds).rows()
         smiles = self.sql(
-            """SELECT s.* EXCLUDE (segment, last_block), epoch_ns(expiry) AS expiry_ns, epoch_ns(quote_time) AS quote_time_ns,
-            epoch_ns(fit_time) AS fit_time_ns FROM smiles_segments s
-            WHERE s.underlying = $1 AND s.ts BETWEEN $2 AND $3 AND s.last_block >= $4 AND s.segment <= $5 ORDER BY s.expiry""",
-            underlying, *self._bounds(us * 1000, 0.0),
+            f"""SELECT s.*, epoch_ns(expiry) AS expiry_ns, epoch_ns(quote_time) AS quote_time_ns,
+            epoch_ns(fit_time) AS fit_time_ns FROM smiles_segments s {rows_of} ORDER BY s.expiry""",
+            underlying, *bounds,
         )  # fmt: skip
         if len(smiles) != row["n_smiles"]:
             raise HistoryError(
