@@ -3,7 +3,7 @@
 from deribit_script import Script, option, requests, ticker
 
 from volsurface.venues.registry import VENUES, connections_needed, default_rest_url, default_url
-from volsurface.venues.sharding import WHOLE, connections_for, in_shard
+from volsurface.venues.sharding import WHOLE, Capacity, connections_for, in_shard
 
 SYMBOLS = [f"BTC-25SEC26-{strike}-{right}" for strike in range(20_000, 120_000, 500) for right in "CP"]
 
@@ -46,3 +46,12 @@ def test_two_deribit_connections_share_the_options_and_one_speaks_for_all():
             script.receive(ticker(name))
     assert first.sink.of("forward")
     assert not second.sink.of("forward")
+
+
+def test_a_connection_takes_as_many_groups_of_channels_as_fit_beside_what_it_holds():
+    capacity = Capacity(channels=5, letters=40)
+    assert capacity.fitting(["a"], [["bb", "cc"], ["dd", "ee"]]) == (2, "")
+    fit, why = capacity.fitting(["a", "b"], [["bb", "cc"], ["dd", "ee"], ["f", "g"]])
+    assert fit == 1
+    assert why == "they need 8 channels of 36 letters, a connection carries 5 of 40"
+    assert capacity.fitting([], [["x" * 30], ["y" * 8]])[0] == 1  # 33 and 11 letters with their quotes and commas
