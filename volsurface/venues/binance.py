@@ -10,17 +10,12 @@ word, which the venue also has. A wrong stream name is acknowledged like a right
 and again which streams it thinks we have.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from volsurface.errors import VenueError, unknown_name
-from volsurface.market.book import Book
+from volsurface.errors import unknown_name
 from volsurface.venues.binance_listing import MAX_STREAMS, BinanceOptions, part_of
 from volsurface.venues.binance_messages import (
-    MALFORMED,
     Refusal,
     decode_depth,
     decode_envelope,
@@ -28,25 +23,22 @@ from volsurface.venues.binance_messages import (
     decode_refusal,
 )
 from volsurface.venues.binance_names import VENUE
-from volsurface.venues.binance_requests import ALL_LEVELS, LEVELS, LISTING, Requests
+from volsurface.venues.binance_requests import ALL_LEVELS, ANSWER_S, LEVELS, LISTING, Requests
 from volsurface.venues.binance_streams import OptionStream
+from volsurface.venues.calling_codec import MALFORMED, Call, CallingCodec
 from volsurface.venues.channel_words import BOOK, QUOTE, TRADES, checked_words
-from volsurface.venues.codec import HttpRequest, Levels, Sink
-from volsurface.venues.normalised import EMPTY, NS_PER_S, NULL
-from volsurface.venues.pacing import Pace, Timers
-from volsurface.venues.reports import Reports
+from volsurface.venues.codec import HttpRequest, Sink
+from volsurface.venues.normalised import NS_PER_S
+from volsurface.venues.pacing import Pace
 from volsurface.venues.sharding import WHOLE, connections_for
 
 URL = "wss://fstream.binance.com"
 REST_URL = "https://eapi.binance.com"
 OPTIONS_PER_UNDERLYING = 600  # no listing of the venue was at hand: as many as half of Deribit's expiries would make
 
-SILENCE_S = 35  # a socket this quiet is dead: the list of streams alone is asked for and answered every CHECK_S
-ANSWER_S = 10  # a call or request not answered by then is made again
 CHECK_S = 10  # how often the venue is asked what it thinks we have subscribed to
 CONFIRM_NS = 500_000_000  # and so long after an acknowledgement
 MARKS_S = 10  # marks come every second; without any for so long they are subscribed to again
-EXPIRY_GRACE_S = 30  # an expired option is closed by then
 # Only the market path tells of new options. So that all connections know the same, each reads the listing at every full
 # minute UTC; those of one process share one answer.
 LISTING_NS = 60 * NS_PER_S
@@ -56,7 +48,6 @@ CUT_S, CUT_APART_S = 24 * 3600 - 600, 60  # the venue cuts at 24 h; we do so bef
 # Documented: 10 incoming frames/s, pongs among them, or the venue hangs up.
 CALL_INTERVAL_NS, CALL_BURST = 250_000_000, 3
 
-STREAM_MARK = b'{"stream":"'
 SUBSCRIBE, UNSUBSCRIBE, LIST = "SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS"
 
 
@@ -73,15 +64,7 @@ def connections(n_instruments: int, channels: Sequence[str]) -> int:
     return 1 + connections_for(n_instruments * per_option, MAX_STREAMS)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Call:
-    """A call that waits for its answer."""
-
-    method: str
-    streams: Sequence[str] = ()
-
-
-class BinanceCodec:
+class BinanceCodec(CallingCodec):
     """Options of the given coins on one Binance connection; see `venues.codec.Codec` for the contract.
 
     underlyings: coins, "BTC"; one without options is an event when the listing has come.
@@ -90,6 +73,7 @@ class BinanceCodec:
     """
 
     venue = VENUE
+    channel_mark = b'{"stream":"'
 
     def __init__(
         self,
@@ -100,14 +84,7 @@ class BinanceCodec:
         rest_url: str = REST_URL,
         shard: tuple[int, int] = WHOLE,
     ) -> None:
-        self.sink = sink
-        self.state = "connecting"
-        self.messages = self.rejected = self.gaps = self.subscribed = self.listed = self.reconnects = 0
-        self.last_venue_ns = self.last_receive_ns = 0
-        self.hang_up = ""
-        self._coins = tuple(dict.fromkeys(name.upper() for name in underlyings))
-        if not self._coins:
-            raise VenueError(f"{VENUE}: no underlying asked for")
+        super().__init__(underlyings, sink)
         part = part_of(shard)
         self._counts_listed = part.market  # it follows all options; no other connection shall count them again
         self._shard = shard
@@ -115,27 +92,19 @@ class BinanceCodec:
         self._options = BinanceOptions(self._coins, words, part, self, sink)
         self._subscriptions = self._options.subscriptions
         self._routes = self._options.routes
-        self._reports = Reports(VENUE, sink)
-        self._timers = Timers()
-        self._due: dict[str, Callable[[Any, int], None]] = {
-            "pace": self._pace_due,
-            "answer": self._answer_due,
+        self._following = self._options.following
+        self._due |= {
             "request": self._request_due,
             "snapshot": self._snapshot_due,
             "refused": self._refused_due,
-            "silence": self._silence_due,
             "confirm": self._confirm_due,
             "check": self._check_due,
             "marks": self._marks_due,
-            "expiry": self._expiry_due,
             "relist": self._relist_due,
             "cut": self._cut_due,
         }
         self._call_pace = Pace(CALL_INTERVAL_NS, CALL_BURST)
         self._requests = Requests(rest_url, max(1, shard[1] - 1), self._timers)
-        self._calls: dict[int, Call] = {}
-        self._last_id = 0
-        self._out: list[bytes] = []
         self._was_listed = False
         self._check_wanted = False
         self._answers = 0  # of the frames received
@@ -145,89 +114,31 @@ class BinanceCodec:
         self._coins_told = False
         self._listing_tries = 0
         self._relist_ns = 0  # when the listing will be asked for
-        self._connections = 0
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
-    def connected(self, now_ns: int) -> None:
-        """Start over: the listing, and the streams of options known from before."""
-        self.reconnects += self._connections > 0
-        self._connections += 1
-        self.hang_up, self.last_receive_ns = "", now_ns
-        for waiting in (self._out, self._calls, self._timers):
-            waiting.clear()
+    def _start(self, now_ns: int) -> None:
+        """Want the listing when a minute has begun since the last one, and the streams of options known from before."""
         self._requests.start()
         self._check_wanted = self._quiet = False
-        self._reports.event("connect", now_ns, text=f"{VENUE}: connection {self._connections}")
         self._options.start()
         if now_ns >= self._relist_ns:
             self._list(now_ns)
         else:
             self._timers.set(self._relist_ns, "relist")
-        for kind, seconds in (("silence", SILENCE_S), ("check", CHECK_S), ("marks", MARKS_S)):
+        for kind, seconds in (("check", CHECK_S), ("marks", MARKS_S)):
             self._timers.set(now_ns + seconds * NS_PER_S, kind)
         self._timers.set(now_ns + (CUT_S - CUT_APART_S * self._shard[0]) * NS_PER_S, "cut")
         self.state = "subscribing" if self._was_listed else "listing"
-        self._go_on(now_ns)
 
     def disconnected(self, now_ns: int, reason: str) -> None:
         """Drop every book; to be called also when a connection could not be made at all."""
-        self.state, self.subscribed = "down", 0
-        self._out.clear()
-        self._timers.clear()
+        super().disconnected(now_ns, reason)
         self._requests.start()
-        for stream in self._options.streams.values():
-            stream.drop_book(now_ns)
-        self._reports.event("disconnect", now_ns, "warning", f"{VENUE}: {reason}")
-
-    def receive(self, frame: bytes, now_ns: int) -> None:
-        """Take one frame. The stream's name is found without parsing; then one typed decoder reads the whole frame."""
-        self.messages += 1
-        self.last_receive_ns = now_ns
-        try:
-            if frame.startswith(STREAM_MARK):
-                route = self._routes.get(frame[11 : frame.find(b'"', 11)])
-                if route is not None:
-                    route(frame, now_ns)
-                    return
-            self._receive_other(frame, now_ns)
-        except MALFORMED as error:
-            if EMPTY in frame and not isinstance(error, RecursionError):
-                self.messages -= 1
-                self.receive(frame.replace(EMPTY, NULL), now_ns)
-            else:
-                self._reject(frame, str(error), now_ns)
-
-    def deadline_ns(self) -> int | None:
-        """Return when `timer` wants to be called next, or None."""
-        return self._timers.next_ns()
-
-    def timer(self, now_ns: int) -> None:
-        """Do what is due: paced calls and requests, retries, expiries, missing answers, checks."""
-        while (due := self._timers.pop(now_ns)) is not None:
-            kind, key = due
-            self._due[kind](key, now_ns)
-        self._go_on(now_ns)
-
-    def frames_to_send(self) -> list[bytes]:
-        """Return the frames queued since the last call."""
-        if not self._out:
-            return []
-        out, self._out = self._out, []
-        return out
 
     def requests_to_make(self) -> list[HttpRequest]:
         """Return the GETs queued since the last call."""
         return self._requests.drain()
-
-    @property
-    def books(self) -> Mapping[int, Book]:
-        """The live books by instrument id; prices per contract, sizes in coins."""
-        return self._options.following.books
-
-    def depth(self, iid: int, levels: int) -> tuple[Levels, Levels]:
-        """Return the best `levels` of an instrument's bids and asks; both are empty without a live book."""
-        return self._options.following.depth(iid, levels)
 
     # -- answers over the websocket -----------------------------------------------------------------------------------
 
@@ -253,8 +164,8 @@ class BinanceCodec:
                 "reject_frame", now_ns, "error", f"{VENUE} refused {what}: {refusal.code} {refusal.msg}"
             )
             if call is not None and call.method == SUBSCRIBE:
-                refused = self._subscriptions.give_up(call.streams)
-                self._reports.names("dropped", refused, f"of {len(call.streams)} streams refused", now_ns)
+                refused = self._subscriptions.give_up(call.params)
+                self._reports.names("dropped", refused, f"of {len(call.params)} streams refused", now_ns)
                 self._options.refused.update(dict.fromkeys(refused))
                 self._timers.set(now_ns + REFUSED_S * NS_PER_S, "refused")
             self._go_on(now_ns)
@@ -263,10 +174,10 @@ class BinanceCodec:
         if call is None:
             self._reject(frame, "an answer to nothing that was asked", now_ns)
         elif call.method == SUBSCRIBE:
-            self._subscriptions.answered(call.streams, call.streams)
-            self._options.confirmed(call.streams, now_ns)
+            self._subscriptions.answered(call.params, call.params)
+            self._options.confirmed(call.params, now_ns)
             self._timers.set(now_ns + CONFIRM_NS, "confirm")
-            for name in call.streams:
+            for name in call.params:
                 self._want_snapshot(name)
         elif call.method == LIST:
             self._compare(envelope.result, now_ns)
@@ -298,20 +209,9 @@ class BinanceCodec:
 
     # -- calls, their pace, and what is due ---------------------------------------------------------------------------
 
-    def _call(self, method: str, streams: Sequence[str], now_ns: int) -> None:
-        self._last_id += 1
-        self._calls[self._last_id] = Call(method, streams)
-        self._timers.set(now_ns + ANSWER_S * NS_PER_S, "answer", self._last_id)
-        message: dict[str, Any] = {"method": method, "id": self._last_id}
-        if method != LIST:
-            message["params"] = list(streams)
-        self._out.append(msgspec.json.encode(message))
-
-    def _forget_call(self, call_id: Any) -> Call | None:
-        if not isinstance(call_id, int):
-            return None
-        self._timers.cancel("answer", call_id)
-        return self._calls.pop(call_id, None)
+    def _ask_again(self, call: Call) -> None:
+        if call.method == SUBSCRIBE:
+            self._subscriptions.ask_again(call.params)
 
     def _go_on(self, now_ns: int) -> None:
         """Send what the paces allow, set timers for the rest, and bring state and counts up to date."""
@@ -328,7 +228,7 @@ class BinanceCodec:
                 self._call(operation.upper(), streams, now_ns)
             else:
                 self._check_wanted = False
-                self._call(LIST, (), now_ns)
+                self._call(LIST, None, now_ns)
         self._requests.go_on(now_ns)
         if self._options.overflow != self._overflow_told:
             self._overflow_told = self._options.overflow
@@ -339,32 +239,13 @@ class BinanceCodec:
             )  # fmt: skip
         self.listed = len(self._options.streams) if self._counts_listed else 0
         self.subscribed = len(subscriptions.confirmed)
-        expiry_ns = self._options.following.next_expiry_ns()
-        if expiry_ns is not None:
-            self._timers.set(expiry_ns + EXPIRY_GRACE_S * NS_PER_S, "expiry")
+        self._watch_expiry()
         if self._was_listed:
             self.state = "live" if subscriptions.complete or self.state == "live" else "subscribing"
-
-    def _pace_due(self, _key: Any, now_ns: int) -> None:
-        """The pace allows the next call or request; `timer` ends by sending it."""
-
-    def _answer_due(self, call_id: int, now_ns: int) -> None:
-        call = self._calls.pop(call_id, None)
-        if call is not None:
-            self._reports.event("stale", now_ns, "warning", f"{VENUE}: no answer to {call.method} in {ANSWER_S} s")
-            if call.method == SUBSCRIBE:
-                self._subscriptions.ask_again(call.streams)
 
     def _refused_due(self, _key: Any, now_ns: int) -> None:
         self._options.refused.clear()
         self._options.fit()
-
-    def _silence_due(self, _key: Any, now_ns: int) -> None:
-        due_ns = self.last_receive_ns + SILENCE_S * NS_PER_S
-        if now_ns < due_ns:
-            self._timers.set(due_ns, "silence")
-        else:
-            self.hang_up = f"nothing received for {SILENCE_S} s"
 
     def _confirm_due(self, _key: Any, now_ns: int) -> None:
         self._check_wanted = bool(self._subscriptions.confirmed)
@@ -382,8 +263,8 @@ class BinanceCodec:
                 self._renew(name, now_ns)
         self._timers.set(now_ns + MARKS_S * NS_PER_S, "marks")
 
-    def _expiry_due(self, _key: Any, now_ns: int) -> None:
-        self._options.expire(now_ns - EXPIRY_GRACE_S * NS_PER_S, now_ns)
+    def _expire(self, until_ns: int, now_ns: int) -> None:
+        self._options.expire(until_ns, now_ns)
 
     def _relist_due(self, _key: Any, now_ns: int) -> None:
         self._list(now_ns)
@@ -499,11 +380,3 @@ class BinanceCodec:
         self._reports.event("gap", now_ns, "warning", f"{stream.instrument.symbol}: {why}", iid=stream.iid)
         self._want_snapshot(self._options.depth_stream(stream))
         self._go_on(now_ns)
-
-    def bad_entry(self, raw: bytes, why: str, now_ns: int) -> None:
-        """Count one entry of a batch that was not understood."""
-        self._reject(raw, why, now_ns)
-
-    def _reject(self, frame: bytes, why: str, now_ns: int) -> None:
-        self.rejected += 1
-        self._reports.reject(frame, why, self.rejected, now_ns)

@@ -1,20 +1,19 @@
 """The Binance options followed on one connection: which are listed, which streams they want, what each stream leads to."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from volsurface.market.instrument import Instrument
-from volsurface.venues.binance_messages import MALFORMED, ExchangeInfo, decode_contract, decode_symbol
+from volsurface.venues.binance_messages import ExchangeInfo, decode_contract, decode_symbol
 from volsurface.venues.binance_names import TRADING, VENUE, base_of, expiry_label, instrument_from
 from volsurface.venues.binance_streams import IndexStream, OptionStream, Session, UnderlyingStream
+from volsurface.venues.calling_codec import MALFORMED, Route, pass_over
 from volsurface.venues.channel_words import BOOK, MARKPRICE, QUOTE, TICKER, TRADES
 from volsurface.venues.codec import Sink
 from volsurface.venues.following import Following
 from volsurface.venues.normalised import LatestForward
 from volsurface.venues.sharding import in_shard
 from volsurface.venues.subscriptions import Subscriptions
-
-Route = Callable[[bytes, int], None]
 
 MAX_STREAMS = 200  # per connection, documented
 PER_CALL = 100  # a frame of a few kilobytes
@@ -156,7 +155,7 @@ class BinanceOptions:
         fitting = dict(list(wanted.items())[:MAX_STREAMS])
         for route in [name for name in self.routes if name.decode() not in fitting]:
             self.subscriptions.leave(route.decode())
-            self.routes[route] = _pass_over
+            self.routes[route] = pass_over
         for name, take in fitting.items():
             self.routes[name.encode()] = take
             if name not in self.refused:
@@ -200,7 +199,3 @@ class BinanceOptions:
     def depth_stream(self, stream: OptionStream) -> str:
         """Return the name of the stream of an option's book."""
         return DEPTH.format(stream.instrument.symbol.lower())
-
-
-def _pass_over(_frame: bytes, _now_ns: int) -> None:
-    """Take a late frame of a stream that is not wanted any more."""

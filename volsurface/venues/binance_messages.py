@@ -10,9 +10,6 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, field
 
-# What the decoders below raise for a frame that cannot be understood.
-MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
 MAX_MILLISECONDS = 9_000_000_000_000  # in the year 2255; as nanoseconds it still fits 64 bits
 Milliseconds = Annotated[int, Meta(ge=0, le=MAX_MILLISECONDS)]
 UpdateId = Annotated[int, Meta(ge=0, lt=1 << 62)]

@@ -22,7 +22,6 @@ from volsurface.market.quote import (
 )
 from volsurface.venues.binance_book import DepthBook
 from volsurface.venues.binance_messages import (
-    MALFORMED,
     Depth,
     Mark,
     Trade,
@@ -39,6 +38,7 @@ from volsurface.venues.binance_messages import (
     decode_trade,
 )
 from volsurface.venues.binance_requests import LEVELS
+from volsurface.venues.calling_codec import MALFORMED
 from volsurface.venues.codec import Sink
 from volsurface.venues.normalised import (
     EMPTY,

@@ -8,19 +8,17 @@ has lost its subscription: it is dropped and subscribed to again. Every answer t
 held, which shows what was dropped in between.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from volsurface.errors import VenueError, unknown_name
-from volsurface.market.book import Book
+from volsurface.errors import unknown_name
 from volsurface.market.instrument import Instrument
+from volsurface.venues.calling_codec import MALFORMED, Call, CallingCodec, Route, pass_over
 from volsurface.venues.channel_words import BOOK, QUOTE, TRADES, checked_words
-from volsurface.venues.codec import HttpRequest, Levels, Sink
+from volsurface.venues.codec import HttpRequest, Sink
 from volsurface.venues.derive_messages import (
-    MALFORMED,
     RpcError,
     decode_currencies,
     decode_entries,
@@ -31,9 +29,8 @@ from volsurface.venues.derive_messages import (
 from volsurface.venues.derive_names import VENUE, instrument_from
 from volsurface.venues.derive_streams import CurrencyStream, OptionStream
 from volsurface.venues.following import Following
-from volsurface.venues.normalised import EMPTY, NS_PER_S, NULL, LatestForward
-from volsurface.venues.pacing import Pace, Timers
-from volsurface.venues.reports import Reports
+from volsurface.venues.normalised import NS_PER_S, LatestForward
+from volsurface.venues.pacing import Pace
 from volsurface.venues.sharding import WHOLE, in_shard
 from volsurface.venues.subscriptions import SUBSCRIBE, UNSUBSCRIBE, Subscriptions
 
@@ -43,11 +40,8 @@ OPTIONS_PER_UNDERLYING = 600  # no listing of the venue was at hand
 PER_CALL = 100  # channels; no limit is documented
 DEPTH = 20  # levels a side
 
-SILENCE_S = 35  # indices and tickers come every second: a socket this quiet is dead
-ANSWER_S = 10  # a call not answered by then is made again
 BOOK_SILENCE_S = 5  # an unchanged book is sent every second
 BOOKS_EVERY_S = 1  # how often silent books are looked for
-EXPIRY_GRACE_S = 30  # an expired option is closed by then
 RELIST_S, RELIST_EVERY_S = 30, 300  # listings are read again after an expiry; new options are told nowhere
 REFUSED_S = 60  # what was refused is asked for again
 
@@ -57,10 +51,8 @@ CALL_INTERVAL_NS, CALL_BURST = 250_000_000, 10
 # Parse error, invalid request, unknown method, invalid params, invalid channels: the same call will never succeed.
 LASTING_ERRORS = frozenset((-32700, -32600, -32601, -32602, 13000))
 
-CHANNEL_MARK = b'"channel":"'
 GET_INSTRUMENTS, GET_CURRENCIES = "public/get_instruments", "public/get_all_currencies"
 OK = "ok"
-Route = Callable[[bytes, int], None]
 
 
 def connections(_n_instruments: int, _channels: Sequence[str]) -> int:
@@ -68,15 +60,7 @@ def connections(_n_instruments: int, _channels: Sequence[str]) -> int:
     return 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Call:
-    """A call that waits for its answer."""
-
-    method: str
-    params: dict[str, Any]
-
-
-class DeriveCodec:
+class DeriveCodec(CallingCodec):
     """Options of the given coins on one Derive connection; see `venues.codec.Codec` for the contract.
 
     underlyings: coins, "BTC"; one without options is an event when its listing has come.
@@ -85,6 +69,7 @@ class DeriveCodec:
     """
 
     venue = VENUE
+    channel_mark = b'"channel":"'
 
     def __init__(
         self,
@@ -95,14 +80,7 @@ class DeriveCodec:
         rest_url: str = REST_URL,
         shard: tuple[int, int] = WHOLE,
     ) -> None:
-        self.sink = sink
-        self.state = "connecting"
-        self.messages = self.rejected = self.gaps = self.subscribed = self.listed = self.reconnects = 0
-        self.last_venue_ns = self.last_receive_ns = 0
-        self.hang_up = ""
-        self._coins = tuple(dict.fromkeys(name.upper() for name in underlyings))
-        if not self._coins:
-            raise VenueError(f"{VENUE}: no underlying asked for")
+        super().__init__(underlyings, sink)
         words = checked_words(VENUE, channels)
         self._has_books = BOOK in words
         self._ticker_ms = 100 if QUOTE in words else 1000 if set(words) - {BOOK, TRADES} else 0
@@ -110,7 +88,6 @@ class DeriveCodec:
         self._shard = shard
         self._following: Following[OptionStream] = Following(sink, self._make)
         self._streams = self._following.streams
-        self._routes: dict[bytes, Route] = {}
         self._book_streams: dict[str, OptionStream] = {}
         self._subscriptions = Subscriptions(PER_CALL)
         self._refused: dict[str, None] = {}
@@ -118,94 +95,32 @@ class DeriveCodec:
         self._currencies = {
             coin: CurrencyStream(self._forward(coin, 0), coin, self._streams, self, sink) for coin in self._coins
         }
-        self._reports = Reports(VENUE, sink)
-        self._timers = Timers()
-        self._due: dict[str, Callable[[Any, int], None]] = {
-            "pace": self._pace_due,
-            "answer": self._answer_due,
+        self._due |= {
             "refused": self._refused_due,
-            "silence": self._silence_due,
             "books": self._books_due,
-            "expiry": self._expiry_due,
             "relist": self._relist_due,
         }
         self._pace = Pace(CALL_INTERVAL_NS, CALL_BURST)
         self._to_call: dict[tuple[str, str], dict[str, Any]] = {}  # params of calls that wait, by method and coin
         self._unlisted = dict.fromkeys(self._coins)  # coins whose options were never told
         self._unknown: dict[str, None] = {}  # coins that have none
-        self._calls: dict[int, Call] = {}
-        self._last_id = 0
-        self._out: list[bytes] = []
-        self._connections = 0
         self._setbacks = 0  # refusals in a row; each doubles the pause
         self._relist_ns = 0  # when the listings will be read again
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
-    def connected(self, now_ns: int) -> None:
-        """Start over: indices, listings, and the channels of options known from before."""
-        self.reconnects += self._connections > 0
-        self._connections += 1
-        self.hang_up, self.last_receive_ns = "", now_ns
-        for waiting in (self._out, self._calls, self._timers, self._to_call, self._refused):
-            waiting.clear()
-        self._reports.event("connect", now_ns, text=f"{VENUE}: connection {self._connections}")
+    def _start(self, now_ns: int) -> None:
+        """Want indices, listings, and the channels of options known from before."""
+        self._to_call.clear()
+        self._refused.clear()
         self._subscriptions.reset()
         for forward in self._forwards.values():
             forward.forget()
         self._want()
         self._list_all(now_ns)
-        self._timers.set(now_ns + SILENCE_S * NS_PER_S, "silence")
         if self._has_books:
             self._timers.set(now_ns + BOOKS_EVERY_S * NS_PER_S, "books")
         self.state = "listing" if self._unlisted else "subscribing"
-        self._go_on(now_ns)
-
-    def disconnected(self, now_ns: int, reason: str) -> None:
-        """Drop every book; to be called also when a connection could not be made at all."""
-        self.state, self.subscribed = "down", 0
-        self._timers.clear()
-        self._out.clear()
-        for stream in self._streams.values():
-            stream.drop_book(now_ns)
-        self._reports.event("disconnect", now_ns, "warning", f"{VENUE}: {reason}")
-
-    def receive(self, frame: bytes, now_ns: int) -> None:
-        """Take one frame. The channel's text is found without parsing; then one typed decoder reads the whole frame."""
-        self.messages += 1
-        self.last_receive_ns = now_ns
-        try:
-            start = frame.find(CHANNEL_MARK) + 11
-            if start > 10:
-                route = self._routes.get(frame[start : frame.find(b'"', start)])
-                if route is not None:
-                    route(frame, now_ns)
-                    return
-            self._receive_other(frame, now_ns)
-        except MALFORMED as error:
-            if EMPTY in frame and not isinstance(error, RecursionError):
-                self.messages -= 1
-                self.receive(frame.replace(EMPTY, NULL), now_ns)
-            else:
-                self._reject(frame, str(error), now_ns)
-
-    def deadline_ns(self) -> int | None:
-        """Return when `timer` wants to be called next, or None."""
-        return self._timers.next_ns()
-
-    def timer(self, now_ns: int) -> None:
-        """Do what is due: paced calls, retries, expiries, missing answers and silent books."""
-        while (due := self._timers.pop(now_ns)) is not None:
-            kind, key = due
-            self._due[kind](key, now_ns)
-        self._go_on(now_ns)
-
-    def frames_to_send(self) -> list[bytes]:
-        """Return the frames queued since the last call."""
-        if not self._out:
-            return []
-        out, self._out = self._out, []
-        return out
 
     def requests_to_make(self) -> list[HttpRequest]:
         """Return nothing: Derive lists over the websocket."""
@@ -213,15 +128,6 @@ class DeriveCodec:
 
     def answered(self, tag: str, status: int, body: bytes, now_ns: int) -> None:
         """Take an answer to a request, of which there are none."""
-
-    @property
-    def books(self) -> Mapping[int, Book]:
-        """The live books by instrument id."""
-        return self._following.books
-
-    def depth(self, iid: int, levels: int) -> tuple[Levels, Levels]:
-        """Return the best `levels` of an instrument's bids and asks; both are empty without a live book."""
-        return self._following.depth(iid, levels)
 
     # -- answers --------------------------------------------------------------------------------------------------------
 
@@ -332,18 +238,6 @@ class DeriveCodec:
 
     # -- calls, their pace, and what is due -----------------------------------------------------------------------------
 
-    def _call(self, method: str, params: dict[str, Any], now_ns: int) -> None:
-        self._last_id += 1
-        self._calls[self._last_id] = Call(method, params)
-        self._timers.set(now_ns + ANSWER_S * NS_PER_S, "answer", self._last_id)
-        self._out.append(msgspec.json.encode({"id": self._last_id, "method": method, "params": params}))
-
-    def _forget_call(self, call_id: Any) -> Call | None:
-        if not isinstance(call_id, int):
-            return None
-        self._timers.cancel("answer", call_id)
-        return self._calls.pop(call_id, None)
-
     def _ask_again(self, call: Call) -> None:
         """Repeat a call that failed; a failed unsubscribe is repaired by the watch over silent books instead."""
         if call.method == SUBSCRIBE:
@@ -375,31 +269,13 @@ class DeriveCodec:
                 self._call(operation, {"channels": channels}, now_ns)
         self.listed = len(self._streams)
         self.subscribed = len(subscriptions.confirmed)
-        expiry_ns = self._following.next_expiry_ns()
-        if expiry_ns is not None:
-            self._timers.set(expiry_ns + EXPIRY_GRACE_S * NS_PER_S, "expiry")
+        self._watch_expiry()
         if self.state in ("listing", "subscribing") and not self._unlisted:
             self.state = "live" if subscriptions.complete else "subscribing"
-
-    def _pace_due(self, _key: Any, now_ns: int) -> None:
-        """The pace allows the next call; `timer` ends by sending it."""
-
-    def _answer_due(self, call_id: int, now_ns: int) -> None:
-        call = self._calls.pop(call_id, None)
-        if call is not None:
-            self._reports.event("stale", now_ns, "warning", f"{VENUE}: no answer to {call.method} in {ANSWER_S} s")
-            self._ask_again(call)
 
     def _refused_due(self, _key: Any, now_ns: int) -> None:
         self._refused.clear()
         self._want()
-
-    def _silence_due(self, _key: Any, now_ns: int) -> None:
-        due_ns = self.last_receive_ns + SILENCE_S * NS_PER_S
-        if now_ns < due_ns:
-            self._timers.set(due_ns, "silence")
-        else:
-            self.hang_up = f"nothing received for {SILENCE_S} s"
 
     def _books_due(self, _key: Any, now_ns: int) -> None:
         """Drop books that have been silent for too long, and subscribe to them again, more and more rarely."""
@@ -422,10 +298,9 @@ class DeriveCodec:
         if stream is not None:
             stream.drop_book(now_ns)
 
-    def _expiry_due(self, _key: Any, now_ns: int) -> None:
-        ended_ns = now_ns - EXPIRY_GRACE_S * NS_PER_S
-        self._following.expire(ended_ns, now_ns)
-        for key in [key for key in self._forwards if 0 < key[1] <= ended_ns]:
+    def _expire(self, until_ns: int, now_ns: int) -> None:
+        self._following.expire(until_ns, now_ns)
+        for key in [key for key in self._forwards if 0 < key[1] <= until_ns]:
             del self._forwards[key]
         self._want()
         due_ns = now_ns + RELIST_S * NS_PER_S  # what is listed in place of the expired
@@ -450,7 +325,7 @@ class DeriveCodec:
         wanted = dict(self._wanted_channels())
         for name in [name for name in self._routes if name.decode() not in wanted]:
             self._subscriptions.leave(name.decode())
-            self._routes[name] = _pass_over
+            self._routes[name] = pass_over
         for text, route in wanted.items():
             self._routes[text.encode()] = route
             if text not in self._refused:
@@ -470,17 +345,3 @@ class DeriveCodec:
             self._book_streams.update((f"orderbook.{symbol}.1.{DEPTH}", stream) for symbol, stream in streams)
             wanted += [(name, stream.on_book) for name, stream in self._book_streams.items()]
         return wanted
-
-    # -- events ---------------------------------------------------------------------------------------------------------
-
-    def bad_entry(self, raw: bytes, why: str, now_ns: int) -> None:
-        """Count one entry of a batch that was not understood."""
-        self._reject(raw, why, now_ns)
-
-    def _reject(self, frame: bytes, why: str, now_ns: int) -> None:
-        self.rejected += 1
-        self._reports.reject(frame, why, self.rejected, now_ns)
-
-
-def _pass_over(_frame: bytes, _now_ns: int) -> None:
-    """Take a late frame of a channel that is not wanted any more."""

@@ -19,9 +19,9 @@ from volsurface.market.quote import (
     SNAPSHOT_ROW,
     forward_flag,
 )
+from volsurface.venues.calling_codec import MALFORMED
 from volsurface.venues.codec import Sink
 from volsurface.venues.derive_messages import (
-    MALFORMED,
     Pricing,
     Trade,
     decode_book,
