@@ -48,6 +48,8 @@ from volsurface.venues.normalised import (
     NULL,
     SETTLEMENT_WINDOW_NS,
     LatestForward,
+    clean,
+    clean_quote,
     quote_flags,
 )
 
@@ -205,27 +207,8 @@ class OptionStream:
         if ts_ns < self._mark_ns:
             return ts_ns  # overtaken by a later one
         self._mark_ns = ts_ns
-        # `x or NAN` makes 0 and null NaN; a comparison with NaN is false.
-        bid, ask, bid_sz, ask_sz = m.bo or NAN, m.ao or NAN, m.bq or NAN, m.aq or NAN
-        iv_bid, iv_ask, iv_mark, mark, index = m.b or NAN, m.a or NAN, m.vo or NAN, m.mp or NAN, m.i or NAN
-        if not 0.0 < bid < INF:
-            bid = bid_sz = NAN
-        if not 0.0 < ask < INF:
-            ask = ask_sz = NAN
-        if not 0.0 < bid_sz < INF:
-            bid_sz = NAN
-        if not 0.0 < ask_sz < INF:
-            ask_sz = NAN
-        if not 0.0 < iv_bid < INF:
-            iv_bid = NAN
-        if not 0.0 < iv_ask < INF:
-            iv_ask = NAN
-        if not 0.0 < iv_mark < INF:
-            iv_mark = NAN
-        if not 0.0 < mark < INF:
-            mark = NAN
-        if not 0.0 < index < INF:
-            index = NAN
+        bid, ask, bid_sz, ask_sz = clean_quote(m.bo, m.ao, m.bq, m.aq)
+        iv_bid, iv_ask, iv_mark, mark, index = clean(m.b), clean(m.a), clean(m.vo), clean(m.mp), clean(m.i)
         unit = self.unit
         flags = INDEX_FLAG if index == index else 0
         if not bid < ask:
@@ -251,15 +234,7 @@ class OptionStream:
         if q.u <= self._quote_id and ts_ns <= self._quote_ns:
             return  # again, or overtaken by a later one
         self._quote_id, self._quote_ns, self._quote_live = q.u, ts_ns, True
-        bid, ask, bid_sz, ask_sz = q.b or NAN, q.a or NAN, q.B or NAN, q.A or NAN
-        if not 0.0 < bid < INF:
-            bid = bid_sz = NAN
-        if not 0.0 < ask < INF:
-            ask = ask_sz = NAN
-        if not 0.0 < bid_sz < INF:
-            bid_sz = NAN
-        if not 0.0 < ask_sz < INF:
-            ask_sz = NAN
+        bid, ask, bid_sz, ask_sz = clean_quote(q.b, q.a, q.B, q.A)
         flags = 0 if bid < ask else quote_flags(bid, ask)
         self._put_book(
             self.iid, flags, ts_ns, now_ns, q.u, bid, ask, bid_sz * self.unit, ask_sz * self.unit

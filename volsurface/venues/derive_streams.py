@@ -31,7 +31,16 @@ from volsurface.venues.derive_messages import (
     decode_trade,
     decode_trades,
 )
-from volsurface.venues.normalised import INF, NAN, NS_PER_MS, SETTLEMENT_WINDOW_NS, LatestForward, quote_flags
+from volsurface.venues.normalised import (
+    INF,
+    NAN,
+    NS_PER_MS,
+    SETTLEMENT_WINDOW_NS,
+    LatestForward,
+    clean,
+    clean_quote,
+    quote_flags,
+)
 
 MODEL_FLAG = forward_flag(FORWARD_MODEL)
 NO_PRICING = Pricing()
@@ -150,30 +159,9 @@ class OptionStream:
             return  # overtaken by a later one
         self._ticker_ns = ts_ns
         p = t.option_pricing or NO_PRICING
-        # `x or NAN` makes 0 and null NaN; a comparison with NaN is false.
-        bid, ask, bid_sz, ask_sz = t.b or NAN, t.a or NAN, t.B or NAN, t.A or NAN
-        iv_bid, iv_ask, iv_mark, fwd = p.bi or NAN, p.ai or NAN, p.i or NAN, p.f or NAN
-        mark, index = t.M or NAN, t.index or NAN
-        if not 0.0 < bid < INF:
-            bid = bid_sz = NAN
-        if not 0.0 < ask < INF:
-            ask = ask_sz = NAN
-        if not 0.0 < bid_sz < INF:
-            bid_sz = NAN
-        if not 0.0 < ask_sz < INF:
-            ask_sz = NAN
-        if not 0.0 < iv_bid < INF:
-            iv_bid = NAN
-        if not 0.0 < iv_ask < INF:
-            iv_ask = NAN
-        if not 0.0 < iv_mark < INF:
-            iv_mark = NAN
-        if not 0.0 < mark < INF:
-            mark = NAN
-        if not 0.0 < index < INF:
-            index = NAN
-        if not 0.0 < fwd < INF:
-            fwd = NAN
+        bid, ask, bid_sz, ask_sz = clean_quote(t.b, t.a, t.B, t.A)
+        iv_bid, iv_ask, iv_mark, fwd = clean(p.bi), clean(p.ai), clean(p.i), clean(p.f)
+        mark, index = clean(t.M), clean(t.index)
         flags = MODEL_FLAG if fwd == fwd else 0
         if not bid < ask:
             flags |= quote_flags(bid, ask)

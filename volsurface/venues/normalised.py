@@ -20,6 +20,28 @@ def quote_flags(bid: float, ask: float) -> int:
     return 0 if bid != bid and ask != ask else ONE_SIDED
 
 
+def clean_quote(
+    bid: float | None, ask: float | None, bid_sz: float | None, ask_sz: float | None
+) -> tuple[float, float, float, float]:
+    """Return the quote with NaN for what is missing: null, 0 and what no price can be; a side without a price has no size."""
+    # `x or NAN` makes null and 0 NaN, and a comparison with NaN is false.
+    bid, ask, bid_sz, ask_sz = bid or NAN, ask or NAN, bid_sz or NAN, ask_sz or NAN
+    if not 0.0 < bid < INF:
+        bid = bid_sz = NAN
+    if not 0.0 < ask < INF:
+        ask = ask_sz = NAN
+    if not 0.0 < bid_sz < INF:
+        bid_sz = NAN
+    if not 0.0 < ask_sz < INF:
+        ask_sz = NAN
+    return bid, ask, bid_sz, ask_sz
+
+
+def clean(value: float | None) -> float:
+    """Return the value, NaN when it is missing: null, 0, or what no price or vol can be."""
+    return value if value is not None and 0.0 < value < INF else NAN
+
+
 class LatestForward:
     """The last forward of one (venue, underlying, expiry), shared by all who report it; expiry 0 is the venue's index.
 
