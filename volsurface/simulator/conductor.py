@@ -14,7 +14,7 @@ from volsurface.simulator.venue import BookMove, Changes
 NS_PER_S = 1_000_000_000
 TICKER_SHARE = 0.7  # of the publications, where both tickers and books are wanted
 LONGEST_DEBT_S = 0.25  # a stalled process does not make up for more than this
-ROUNDS = 4  # of picking, until as many messages are sent as are due
+ROUNDS = 10  # of turns, until as many messages are sent as are due
 
 
 class Conductor:
@@ -76,18 +76,25 @@ class Conductor:
         """Publish so many book changes and tickers; a message too few of one kind becomes one of the other."""
         self._take_wishes(links)
         for _ in range(ROUNDS):
-            wanted = books + tickers
-            moves = self.moves(books)
-            options = self._tickers.take(tickers + books - len(moves)) if self._tickers else []
-            for option in options:
-                if option not in self._books:
-                    self._market.move_book(option)
-            changes = Changes(books=moves, tickers=options)
-            sent = sum([link.publish(now_ns, changes) for link in links])
-            self.published += sent
-            if not sent or sent >= wanted:
+            sent_books = self._publish_books(now_ns, links, books) if books else 0
+            sent_tickers = self._publish_tickers(now_ns, links, tickers) if tickers else 0
+            self.published += sent_books + sent_tickers
+            # What one kind could not bring, the other may: a venue's tickers may all come in one message a second.
+            books, tickers = max(tickers - sent_tickers, 0), max(books - sent_books, 0)
+            if not books and not tickers:
                 return
-            books, tickers = (wanted - sent, 0) if not options else (0, wanted - sent)
+
+    def _publish_books(self, now_ns: int, links: Collection[Link], count: int) -> int:
+        changes = Changes(books=self.moves(count))
+        return sum([link.publish(now_ns, changes) for link in links]) if changes.books else 0
+
+    def _publish_tickers(self, now_ns: int, links: Collection[Link], count: int) -> int:
+        options = self._tickers.take(count)
+        for option in options:
+            if option not in self._books:
+                self._market.move_book(option)
+        changes = Changes(tickers=options)
+        return sum([link.publish(now_ns, changes) for link in links]) if options else 0
 
     def moves(self, count: int) -> list[BookMove]:
         """Let up to `count` followed books move, each once; a book without any quote has no move."""
