@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 from volsurface.bench.pipeline_venue import encode_cycle
 from volsurface.engine.chain_fit import fit_chain, refit_expiries
@@ -23,16 +24,24 @@ from volsurface.surface.options import FitOptions
 from volsurface.venues.deribit import DeribitCodec
 
 
-def naive_us(rate: float, seconds: float) -> float:
-    """Return CPU microseconds a message, at a market that sends `rate` messages a second; measured for `seconds`."""
-    now_ns = time.time_ns()
-    market = VenueMarket(("BTC", "ETH"), 1, now_ns, venue_profile("deribit"))
+class InMemory(NamedTuple):
+    """A simulated Deribit and a codec that follows all of it, without a socket."""
+
+    market: VenueMarket
+    link: Link
+    codec: DeribitCodec
+    table: RowTable
+    now_ns: int
+
+
+def connected(now_ns: int, **listing: int | None) -> InMemory:
+    """Return a codec that is live on BTC and ETH; `listing` are the limits of `VenueMarket`."""
+    market = VenueMarket(("BTC", "ETH"), 1, now_ns, venue_profile("deribit"), **listing)
     unlimited = Limits(call_pool=10**12, subscribe_pool=10**12, listing_pool=10**12)
     venue = DeribitVenue(market, unlimited)
     session = venue.session(now_ns)
     assert session is not None
-    link = Link(session, 0, venue.too_slow, random.Random(1))
-    table = RowTable(epoch=1)
+    link, table = Link(session, 0, venue.too_slow, random.Random(1)), RowTable(epoch=1)
     codec = DeribitCodec(("BTC", "ETH"), ("ticker", "book"), table)
     codec.connected(now_ns)
     while codec.state != "live":
@@ -44,11 +53,30 @@ def naive_us(rate: float, seconds: float) -> float:
         if codec.state != "live" and due_ns is not None:
             now_ns = max(now_ns, due_ns)
             codec.timer(now_ns)
+    return InMemory(market, link, codec, table, now_ns)
+
+
+def listed_states(table: RowTable) -> dict[str, UnderlyingState]:
+    """Return a state per underlying that knows all instruments of the table."""
+    states: dict[str, UnderlyingState] = {}
+    for iid in range(len(table.directory)):
+        instrument = table.directory[iid]
+        states.setdefault(instrument.underlying, UnderlyingState(instrument.underlying))
+    for name, state in states.items():
+        mine = [iid for iid in range(len(table.directory)) if table.directory[iid].underlying == name]
+        state.list(mine, [table.directory[iid] for iid in mine])
+    return states
+
+
+def naive_us(rate: float, seconds: float) -> float:
+    """Return CPU microseconds a message, at a market that sends `rate` messages a second; measured for `seconds`."""
+    market, link, codec, table, now_ns = connected(time.time_ns())
     buffer, starts = encode_cycle(market, link, rate)
-    return _measure(codec, table, _payloads(buffer, starts.tolist()), now_ns, seconds)
+    return _measure(codec, table, payloads(buffer, starts.tolist()), now_ns, seconds)
 
 
-def _payloads(buffer: bytearray, starts: list[int]) -> Iterator[bytes]:
+def payloads(buffer: bytearray, starts: list[int]) -> Iterator[bytes]:
+    """Yield the frames of a cycle without their websocket heads."""
     for first, last in pairwise(starts):
         head = 2 if buffer[first + 1] < 126 else 4 if buffer[first + 1] == 126 else 10
         yield bytes(buffer[first + head : last])
@@ -56,14 +84,7 @@ def _payloads(buffer: bytearray, starts: list[int]) -> Iterator[bytes]:
 
 def _measure(codec: DeribitCodec, table: RowTable, payloads: Iterator[bytes], now_ns: int, seconds: float) -> float:
     options = FitOptions()
-    states = {name: UnderlyingState(name) for name in ("BTC", "ETH")}
-    for name, state in states.items():
-        mine = [
-            (iid, table.directory[iid])
-            for iid in range(len(table.directory))
-            if table.directory[iid].underlying == name
-        ]
-        state.list([iid for iid, _ in mine], [instrument for _, instrument in mine])
+    states = listed_states(table)
     fits = {}
     for name, state in states.items():
         rows = table.rows.take(state.iids)
