@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import duckdb
 
@@ -36,6 +37,14 @@ from volsurface.io.history.segments import (
 )
 
 DAY_US = 86_400 * US_PER_S
+
+
+class DamagedSegment(HistoryError):
+    """A segment whose ends are sound and whose middle is not: its rows cannot be read."""
+
+    def __init__(self, table: str, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.table, self.path, self.reason = table, path, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +106,11 @@ class Compactor:
         final.parent.mkdir(parents=True, exist_ok=True)
         order = ", ".join(TABLES[table].order)
         rows = f"read_parquet({files}, hive_partitioning=false)"
-        write_segment(
-            self._db, f"SELECT * FROM ({packed_select(TABLES[table], rows)}) ORDER BY {order}", final, COLD_OPTIONS
-        )
+        query = f"SELECT * FROM ({packed_select(TABLES[table], rows)}) ORDER BY {order}"
+        try:
+            write_segment(self._db, query, final, COLD_OPTIONS)
+        except duckdb.Error as error:
+            self._blame(table, paths, error)
         before = self._content(table, rows, ", ".join(f'"{name}"' for name in TABLES[table].names))
         after = self._content(
             table, f"read_parquet({quoted(final)}, hive_partitioning=false)", unpacked_columns(TABLES[table])
@@ -108,6 +119,16 @@ class Compactor:
             final.unlink()
             raise HistoryError(f"{final} would not hold what its hot segments do; they stay")
         return 1
+
+    def _blame(self, table: str, paths: list[Path], error: duckdb.Error) -> NoReturn:
+        """Raise DamagedSegment for the first segment that cannot be read whole, else `error`."""
+        names = ", ".join(f'"{name}"' for name in TABLES[table].names)
+        for path in paths:
+            try:
+                self._content(table, f"read_parquet({quoted(path)}, hive_partitioning=false)", names)
+            except duckdb.Error as own:
+                raise DamagedSegment(table, path, str(own).splitlines()[0]) from error
+        raise error
 
     def _content(self, table: str, rows: str, columns: str) -> tuple[int, int]:
         """Return number and fingerprint of the rows, in whatever order they are."""

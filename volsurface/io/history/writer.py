@@ -17,7 +17,7 @@ import numpy as np
 
 from volsurface.errors import HistoryError, ServiceError
 from volsurface.io.history.catalogue import check_path, write_catalogue
-from volsurface.io.history.compaction import Ages, Compactor, Limits
+from volsurface.io.history.compaction import Ages, Compactor, DamagedSegment, Limits
 from volsurface.io.history.migration import migrate
 from volsurface.io.history.schema import COMPACTED, TABLES, encode, encoded_select
 from volsurface.io.history.segments import (
@@ -207,6 +207,8 @@ class Writer:
                 self._compactor.step(self.last_us + 1)
             if self._flushes % RETIRE_EVERY_FLUSHES == 0:
                 self._compactor.retire(self.last_us)
+        except DamagedSegment as error:
+            self._put_aside(error.table, error.path, f"its rows cannot be read: {error.reason}")
         except (OSError, duckdb.Error, HistoryError) as error:
             return f"cannot compact: {str(error).splitlines()[0]}"
         return ""
