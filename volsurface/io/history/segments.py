@@ -23,7 +23,7 @@ import duckdb
 
 from volsurface.errors import HistoryError
 from volsurface.io.history.packing import stored_columns
-from volsurface.io.history.schema import COMPACTED, TABLES, VERSION, Column, empty_select
+from volsurface.io.history.schema import COMPACTED, TABLES, VERSION, Column, Table, empty_select
 
 US_PER_S = 1_000_000
 BLOCK_US = 600 * US_PER_S  # a block never crosses midnight: 86,400 s is a whole number of blocks
@@ -157,6 +157,25 @@ def foreign(db: duckdb.DuckDBPyConnection, path: Path, columns: Sequence[Column]
     if found == wanted:
         return ""
     return "its columns differ from the table's in " + ", ".join(sorted(set(found.items()) ^ set(wanted.items()))[0])
+
+
+def foreign_cold(db: duckdb.DuckDBPyConnection, paths: Sequence[Path], table: Table) -> list[tuple[Path, str]]:
+    """Return those of a table's compacted segments that have other columns, and which; all in one question, for speed."""
+    if not paths:
+        return []
+    wanted = {column.name for column in stored_columns(table, cold=True)}
+    query = "SELECT file_name, list(name) FROM parquet_schema($1) WHERE num_children IS NULL GROUP BY ALL"
+    try:
+        found = db.execute(query, [[str(path) for path in paths]]).fetchall()
+    except duckdb.Error as error:
+        if len(paths) == 1:
+            return [(paths[0], f"cannot be read: {str(error).splitlines()[0]}")]
+        return [problem for path in paths for problem in foreign_cold(db, [path], table)]
+    return [
+        (Path(name), f"its columns differ from the table's in {min(set(names) ^ wanted)}")
+        for name, names in found
+        if set(names) != wanted
+    ]
 
 
 @dataclass(slots=True)

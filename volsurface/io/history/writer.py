@@ -29,6 +29,7 @@ from volsurface.io.history.segments import (
     cold_segments,
     damage,
     foreign,
+    foreign_cold,
     hot_folder,
     hot_segments,
     load_state,
@@ -222,8 +223,11 @@ class Writer:
                     self._put_aside(table.name, path, damage(path) or foreign(self._db, path, table.columns))
             self._known[table.name] = {path.name for path in paths}
             if cold and table.compacted:
-                for path in cold_segments(self.root, table.name) + thin_segments(self.root, table.name):
+                paths = cold_segments(self.root, table.name) + thin_segments(self.root, table.name)
+                for path in paths:
                     self._put_aside(table.name, path, damage(path))
+                for path, reason in foreign_cold(self._db, [path for path in paths if path.exists()], table):
+                    self._put_aside(table.name, path, reason)
 
     def _put_aside(self, table: str, path: Path, reason: str) -> None:
         if not reason:

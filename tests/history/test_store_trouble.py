@@ -1,4 +1,4 @@
-"""A disk that is really full costs rows, which are counted, and nothing else; writing goes on when there is space again."""
+"""A disk that is full and files that are not ours or not whole cost what they must, are named and counted, and nothing else."""
 
 import contextlib
 import resource
@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from volsurface.bench.history_faults import INSTRUMENTS, START, open_writer, write_second
@@ -102,3 +103,28 @@ def test_a_segment_damaged_in_its_middle_is_named_and_put_aside_at_its_compactio
     assert f"quotes/hot/{victim.name} was put aside into quarantine: its rows cannot be read" in sentence
     assert stored(root) == (12 * 5 * INSTRUMENTS,) * 2
     assert len(list((root / "quotes" / "cold").glob("*/1*.parquet"))) == 1
+
+
+@pytest.mark.parametrize("harm", ["foreign", "cut", "metadata"])
+def test_a_compacted_segment_that_is_not_ours_is_named_and_put_aside_at_the_start(root: Path, harm: str) -> None:
+    writer = open_writer(root)
+    seconds(writer, 0, 65)
+    writer.flush()
+    writer.maintain()
+    [cold] = (root / "quotes" / "cold").glob("*/1*.parquet")
+    other = cold.with_name(f"{START - 60}000000.parquet")
+    if harm == "foreign":
+        duckdb.execute(f"COPY (SELECT 1 AS x) TO '{other}' (FORMAT parquet)")
+    elif harm == "cut":
+        other.write_bytes(cold.read_bytes()[:-100])
+    else:
+        content = bytearray(cold.read_bytes())
+        for at in range(len(content) - 400, len(content) - 12):
+            content[at] ^= 0x5A
+        other.write_bytes(content)
+    writer.close()
+    again = open_writer(root)
+    [sentence] = again.quarantined
+    assert f"{other.name} was put aside into quarantine" in sentence
+    assert stored(root) == (65 * INSTRUMENTS,) * 2
+    again.close()
