@@ -238,6 +238,41 @@ def replay(
     raise typer.Exit(replay_recording(Console(), folder, speed, since, data, settings, as_json))
 
 
+@app.command(
+    epilog="Examples: `volsurface refit --since 2h --settings wide.toml` · `--since 2026-11-20T18:00:00Z --every 300`"
+)
+def refit(
+    settings: Annotated[Path, typer.Option(help="Fit settings: TOML with a table named fit.")],
+    since: Annotated[
+        str | None, typer.Option(help="A UTC time, or how long before the end: 90m, 2h, 7d. Default: all there is.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Likewise; default: the end.")] = None,
+    every: Annotated[float, typer.Option(help="Seconds between two fits.")] = 60.0,
+    underlyings: Annotated[list[str] | None, typer.Option(help="A coin; default: all in the history.")] = None,
+    data: DATA = None,
+    source: Annotated[str | None, typer.Option(help="Which store of the history, e.g. live.")] = None,
+    write: Annotated[bool, typer.Option(help="Write the surfaces into history/refit-<name of the settings>.")] = True,
+    as_json: JSON = False,
+) -> None:
+    """Run the history through other fit settings, and compare the surfaces with those that were published."""
+    from volsurface.commands.refit import refit_history
+
+    raise typer.Exit(
+        refit_history(
+            Console(),
+            data,
+            source,
+            since,
+            until,
+            settings,
+            every,
+            [n.upper() for n in underlyings or []],
+            write,
+            as_json,
+        )
+    )
+
+
 def _service(name: str, help_text: str) -> None:
     @app.command(name, help=help_text, epilog=f"Example: `volsurface {name} --data DATA` beside a running server")
     def run(data: DATA = None) -> None:
