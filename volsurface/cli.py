@@ -227,6 +227,7 @@ def replay(
     since: Annotated[str | None, typer.Option("--from", help="Fit only from this UTC time on.")] = None,
     data: Annotated[Path | None, typer.Option(help="Write its history into this data folder; default: none.")] = None,
     settings: Annotated[Path | None, typer.Option(help="Settings file, for a recording without an engine.")] = None,
+    fit: Annotated[bool, typer.Option(help="Also step the engine; without: codecs and rows alone.")] = True,
     as_json: JSON = False,
 ) -> None:
     """Run a recording through codecs, engine and historian; print digests, and what differs from the live run.
@@ -235,7 +236,7 @@ def replay(
     """
     from volsurface.commands.record import replay_recording
 
-    raise typer.Exit(replay_recording(Console(), folder, speed, since, data, settings, as_json))
+    raise typer.Exit(replay_recording(Console(), folder, speed, since, data, settings, fit, as_json))
 
 
 @app.command(

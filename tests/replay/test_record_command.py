@@ -30,7 +30,7 @@ def test_record_then_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "`volsurface replay" in done.stdout.replace("\n", " ")
-    assert replay_recording(Console(), tmp_path / "rec", "max", None, None, None, True) == 0
+    assert replay_recording(Console(), tmp_path / "rec", "max", None, None, None, True, True) == 0
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["same"]
     assert not outcome["recorded_steps"]
@@ -40,7 +40,7 @@ def test_record_then_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def replayed(folder: Path, speed: str = "max", since: str | None = None) -> str:
     text = io.StringIO()
-    assert replay_recording(Console(file=text, width=140), folder, speed, since, None, None, False) == 0
+    assert replay_recording(Console(file=text, width=140), folder, speed, since, None, None, True, False) == 0
     return text.getvalue()
 
 

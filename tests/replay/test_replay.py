@@ -56,6 +56,14 @@ def test_steps_by_recorded_time_do_not_depend_on_the_speed(plain: Path, speed: f
     assert paced.wall_s >= fast.market_s / speed * 0.9
 
 
+def test_rows_alone_are_the_same_rows(live: LiveRun) -> None:
+    outcome = replayed(live.folder, fit=False)
+    assert outcome.same
+    assert outcome.surfaces == outcome.steps == 0
+    assert outcome.rows_checked >= 2
+    assert outcome.rows_digest == replayed(live.folder, fit=False, speed=30.0).rows_digest
+
+
 def test_from_a_later_time_it_fits_only_what_follows(live: LiveRun) -> None:
     first_ns, last_ns = Recording(live.folder).span_ns()
     whole, part = replayed(live.folder), replayed(live.folder, since_ns=(first_ns + last_ns) // 2)

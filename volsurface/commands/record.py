@@ -113,7 +113,7 @@ async def _show(console: Console, folder: Path, before: set[str], seconds: float
 
 def replay_recording(
     console: Console, folder: Path, speed: str, since: str | None, data: Path | None, settings_file: Path | None,
-    as_json: bool,
+    fit: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Replay a recording and print what came of it; return 0, or 1 when it differs from the live run."""
     settings = Settings()
@@ -122,7 +122,8 @@ def replay_recording(
     recording = Recording(folder)
     first_ns, last_ns = recording.span_ns()
     since_ns = 0 if since is None else _time(since, first_ns, last_ns)
-    compile_kernels()  # else the speed printed would be the compiler's
+    if fit:
+        compile_kernels()  # else the speed printed would be the compiler's
     store = None if data is None else history_folder(data, f"replay-{recording.name}")
     columns = (TextColumn("replaying"), BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeElapsedColumn())  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=as_json) as bar:
@@ -131,7 +132,9 @@ def replay_recording(
         def progress(time_ns: int) -> None:
             bar.update(task, completed=time_ns - first_ns, description=to_iso(time_ns)[:19] + "Z")
 
-        replay = Replay(recording, settings, speed=_speed(speed), since_ns=since_ns, store=store, progress=progress)
+        replay = Replay(
+            recording, settings, speed=_speed(speed), since_ns=since_ns, store=store, fit=fit, progress=progress
+        )
         outcome = asyncio.run(replay.run())
     if as_json:
         print(json.dumps({**asdict(outcome), "same": outcome.same}))
@@ -167,7 +170,7 @@ def _print(console: Console, recording: Recording, outcome: Outcome, store: Path
     table.add_row("recording", f"{recording.folder}, {recording.size / 1e6:.1f} MB, {outcome.market_s:.1f} s")
     table.add_row("frames", f"{outcome.messages:,}, {outcome.messages / max(outcome.market_s, 1e-9):,.0f} per second")
     how = "as recorded" if outcome.recorded_steps else "by recorded time"
-    table.add_row("steps of the engine", f"{outcome.steps:,}, {how}")
+    table.add_row("steps of the engine", f"{outcome.steps:,}, {how}" if outcome.steps else "none")
     table.add_row("rows", outcome.rows_digest)
     table.add_row("surfaces", f"{outcome.surfaces_digest} ({outcome.surfaces:,} published)")
     table.add_row("rows against the live feed", _compared(outcome.rows_checked, outcome.rows_different))
@@ -175,7 +178,7 @@ def _print(console: Console, recording: Recording, outcome: Outcome, store: Path
     table.add_row("frames sent against the live ones", _compared(outcome.sent, outcome.sent_otherwise))
     per_frame = 1e6 * outcome.cpu_s / max(1, outcome.messages)
     table.add_row(
-        "speed", f"{outcome.market_s / outcome.wall_s:.1f} x real time, {per_frame:.1f} us of CPU per frame, fits included"
+        "speed", f"{outcome.market_s / outcome.wall_s:.1f} x real time, {per_frame:.1f} us of CPU per frame, steps and fits included"
     )  # fmt: skip
     if store is not None:
         table.add_row("history", str(store))

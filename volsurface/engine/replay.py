@@ -93,16 +93,16 @@ class Replay:
     """One run over a recording.
 
     settings: of an engine without recorded steps. speed: recorded seconds per second; infinite: as fast as it goes.
-    since_ns: frames before are played without fitting, and surfaces are then not compared. store: where to write the
+    fit: whether there is an engine at all; without one only codecs and rows are repeated. since_ns: frames before are played without fitting, and surfaces are then not compared. store: where to write the
     history of it; None: nowhere. progress: called with the recorded time reached, ten times a second of it or so.
     """
 
     def __init__(
         self, recording: Recording, settings: Settings, *, speed: float = math.inf, since_ns: int = 0,
-        store: Path | None = None, progress: Callable[[int], None] | None = None,
+        store: Path | None = None, fit: bool = True, progress: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
         self._recording, self._settings, self._speed = recording, settings, speed
-        self._since_ns, self._store, self._progress = since_ns, store, progress
+        self._since_ns, self._store, self._fit, self._progress = since_ns, store, fit, progress
         self._clock = SteppedClock(0)
         self._player = FramePlayer(recording, self._clock)
         self._server = FeedServer(self._player.table, self._clock)
@@ -113,7 +113,7 @@ class Replay:
         self._historian: Historian | None = None
         self._rows, self._surfaces = hashlib.sha256(), hashlib.sha256()
         self._second_ns = self._player.time_ns
-        self.outcome = Outcome(recorded_steps=recording.has(ENGINE))
+        self.outcome = Outcome(recorded_steps=fit and recording.has(ENGINE))
 
     async def _answer(self, kind: int, body: bytes) -> wire.Reply:
         """Answer as the feed does, but never hold: time stands still while somebody waits."""
@@ -132,7 +132,12 @@ class Replay:
             if self._since_ns:
                 self._player.play_until(self._since_ns)
             self._pace_from = (time.perf_counter(), max(first_ns, self._since_ns))
-            await (self._recorded_steps() if self.outcome.recorded_steps else self._timed_steps())
+            if self.outcome.recorded_steps:
+                await self._recorded_steps()
+            elif self._fit:
+                await self._timed_steps()
+            else:
+                await self._rows_alone()
             self._player.play_until(FAR)
             await self._follow(last=True)
             await self._close()
@@ -158,6 +163,15 @@ class Replay:
             at_ns += step_ns
             if self._player.next_ns - at_ns > NS_PER_S and not self._player.ended:
                 at_ns = self._player.next_ns // step_ns * step_ns  # nothing was recorded for a while
+
+    async def _rows_alone(self) -> None:
+        at_ns = self._player.time_ns
+        while not self._player.ended:
+            at_ns = max(at_ns + NS_PER_S, self._player.next_ns)
+            await self._pace(at_ns)
+            self._player.play_until(at_ns)
+            self._clock.set(at_ns)
+            await self._follow()
 
     def _from_header(self) -> dict[str, Any]:
         """Return the settings with the venues and coins of the recording."""

@@ -1,4 +1,4 @@
-"""Chain files as chains: recorded Deribit snapshots (Parquet), raw Deribit book summaries (JSON) and our own columns.
+"""Chain files as chains: recorded Deribit snapshots, Deribit book summaries, Tardis' options_chain and our own columns.
 
 The layout is told by the columns, not by the name. Whatever the file says, a missing price is NaN, times are UTC, and the
 spot index posing as a forward is marked as the index.
@@ -17,6 +17,7 @@ import duckdb
 import numpy as np
 
 from volsurface.errors import ChainFileError, unknown_name
+from volsurface.io import tardis_files
 from volsurface.market.chain import Chain
 from volsurface.market.instrument import CALL, COIN, PUT, STABLE
 from volsurface.market.quote import FORWARD_MODEL, FORWARD_NONE
@@ -118,6 +119,10 @@ def _table_chains(path: Path, kind: str) -> list[Chain]:
             if {"instrument_name", "option_type", "expiry_datetime"} <= types.keys():
                 _need(path, "a recorded Deribit snapshot file", SNAPSHOT_NEEDED, types)
                 return _snapshot_chains(path, _fetch(database, source, path, _snapshot_select(types)))
+            if types.keys() >= tardis_files.TELLS:
+                _need(path, "a table of Tardis' options_chain", tardis_files.NEEDED, types)
+                query = tardis_files.select(types).format(source=source)
+                return _split(path, tardis_files.snapshots(path, _fetched(database, query, path)))
             _need(path, "a chain file", NEEDED, types)
             return _own_chains(path, _fetch(database, source, path, _own_select(types)))
         except duckdb.Error as error:
@@ -134,11 +139,15 @@ def _need(path: Path, what: str, needed: Sequence[str], found: Mapping[str, str]
 
 
 def _fetch(database: duckdb.DuckDBPyConnection, source: str, path: Path, select: str) -> Columns:
+    return _fetched(database, f"select {select} from {source}", path)
+
+
+def _fetched(database: duckdb.DuckDBPyConnection, query: str, path: Path) -> Columns:
     return {
         name: np.asarray(column.filled("") if column.dtype == object else column.filled(0))
         if isinstance(column, np.ma.MaskedArray)
         else column
-        for name, column in database.execute(f"select {select} from {source}", [str(path)]).fetchnumpy().items()
+        for name, column in database.execute(query, [str(path)]).fetchnumpy().items()
     }
 
 
@@ -250,7 +259,7 @@ def _split(path: Path, rows: Columns) -> list[Chain]:
                 forward=_price(rows["forward"][at]),
                 forward_source=rows["forward_source"][at],
                 index=_price(rows["index"][at]),
-                quote_time_ns=rows["time"][at].astype(np.int64),
+                quote_time_ns=rows.get("quote_time", rows["time"])[at].astype(np.int64),
                 iid=np.arange(at.size, dtype=np.int32),
             )
         )
