@@ -189,3 +189,10 @@ def test_every_method_of_a_codec_is_recorded_or_harmless() -> None:
     outputs = {"deadline_ns", "frames_to_send", "requests_to_make", "books", "depth"}
     assert methods == inputs | outputs
     assert inputs <= vars(RecordedCodec).keys()
+
+
+def test_a_start_that_another_version_wrote_is_refused_in_words(tmp_path: Path) -> None:
+    header = {"epoch": 3, "version": "0.0", "connections": [{"codec": {"venue": "deribit"}}]}
+    written(tmp_path, [(START, 0, T, encoded(header))])
+    with pytest.raises(RecordingError, match=r"made by version 0\.0 and cannot be played"):
+        FramePlayer(Recording(tmp_path), SteppedClock(0))

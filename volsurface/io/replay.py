@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from volsurface.clock import SteppedClock
-from volsurface.errors import RecordingError
+from volsurface.errors import RecordingError, VolSurfaceError
 from volsurface.io.recording import (
     ANSWERED,
     CONNECTED,
@@ -36,6 +36,7 @@ from volsurface.venues.venue_group import VenueGroup
 log = logging.getLogger(__name__)
 
 FAR = 1 << 62
+GIVEN = frozenset((RECEIVED, TIMER, CONNECTED, DISCONNECTED, ANSWERED))  # what a codec was called with
 
 
 def recorded_market(recording: Recording) -> dict[str, list[str]]:
@@ -128,6 +129,9 @@ class FramePlayer:
         if time_ns < self.time_ns:
             self.jumps += 1
         self.time_ns = time_ns
+        if kind not in GIVEN:
+            self._take_other(kind, time_ns, payload)
+            return
         try:
             if kind == RECEIVED:
                 self.messages += 1
@@ -142,13 +146,9 @@ class FramePlayer:
             elif kind == DISCONNECTED:
                 codec = self._codecs[number]
                 codec.disconnected(time_ns, payload.decode())
-            elif kind == ANSWERED:
-                answering: Any = self._codecs[number]
-                codec = answering
-                answering.answered(*msgspec.msgpack.decode(payload), time_ns)
             else:
-                self._take_other(kind, time_ns, payload)
-                return
+                codec = self._codecs[number]
+                codec.answered(*msgspec.msgpack.decode(payload), time_ns)
         except IndexError:
             raise RecordingError(f"the recording names connection {number}, but has {len(self._codecs)}") from None
         except Exception as error:
@@ -177,8 +177,15 @@ class FramePlayer:
     def _start(self, header: dict[str, Any]) -> None:
         self.header = header
         table = RowTable(self._epoch() if self._epoch is not None else header["epoch"])
-        self._codecs = [_made_again(connection["codec"], table) for connection in header["connections"]]
-        for venue in market_of(header)["venues"]:
+        try:
+            self._codecs = [_made_again(connection["codec"], table) for connection in header["connections"]]
+            venues = market_of(header)["venues"]
+        except (KeyError, TypeError, VolSurfaceError) as error:
+            raise RecordingError(
+                f"{self.recording.folder} was made by version {header.get('version')} and cannot be played by this one: "
+                f"{error!r}"
+            ) from error
+        for venue in venues:
             table.watch(VenueGroup(venue, [codec for codec in self._codecs if codec.venue == venue]))
         self._outgoing.clear()
         self.table = table
