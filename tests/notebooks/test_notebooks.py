@@ -39,3 +39,33 @@ def test_first_look_runs_without_a_server(tmp_path: Path, monkeypatch: pytest.Mo
     assert "BTC from a SIMULATED chain: 12 smiles" in text
     assert ":HeatMap" in text
     assert "no history" in text
+
+
+def test_a_chain_is_fitted_and_its_certificate_checked(tmp_path: Path) -> None:
+    text = run(next(path for path in NOTEBOOKS if path.stem == "fit_and_verify"), tmp_path)
+    assert "BTC from a SIMULATED chain" in text
+    assert "free of arbitrage" in text
+    assert "verified in exact arithmetic: True" in text
+    assert "refused: " in text
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["recorded", "without"])
+def test_the_crash_week(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue("recorded") if there else tmp_path
+    monkeypatch.setenv("VOLSURFACE_RECORDED", str(folder))
+    text = run(next(path for path in NOTEBOOKS if path.stem == "crash_week"), tmp_path)
+    if there:
+        assert "highest 7-day vol: 10" in text
+        assert "SIMULATED" not in text
+    else:
+        assert "what follows is SIMULATED and no crash" in text
+    assert "surfaces: {'certified'" in text
+
+
+def test_the_fit_is_tuned_with_widgets(tmp_path: Path) -> None:
+    text = run(next(path for path in NOTEBOOKS if path.stem == "tune_fit"), tmp_path)
+    assert "defaults: certified" in text
+    assert "{'weighting': 'equal'}: certified" in text
+    assert 'weighting = "equal"' in (tmp_path / "my_fit.toml").read_text()

@@ -176,10 +176,11 @@ def _print(console: Console, recording: Recording, outcome: Outcome, store: Path
     table.add_row("rows against the live feed", _compared(outcome.rows_checked, outcome.rows_different))
     table.add_row("surfaces against the live engine", _compared(outcome.surfaces_checked, outcome.surfaces_different))
     table.add_row("frames sent against the live ones", _compared(outcome.sent, outcome.sent_otherwise))
-    per_frame = 1e6 * outcome.cpu_s / max(1, outcome.messages)
+    per_frame, cpu_s = 1e6 * outcome.cpu_s / max(1, outcome.messages), max(outcome.cpu_s, 1e-9)
+    speed = f"{outcome.market_s / outcome.wall_s:.1f} x real time, {outcome.market_s / cpu_s:.1f} x by CPU"
     table.add_row(
-        "speed", f"{outcome.market_s / outcome.wall_s:.1f} x real time, {per_frame:.1f} us of CPU per frame, steps and fits included"
-    )  # fmt: skip
+        "speed", f"{speed}; {per_frame:.1f} us per frame{', steps and fits included' if outcome.steps else ''}"
+    )
     if store is not None:
         table.add_row("history", str(store))
     console.print(table)

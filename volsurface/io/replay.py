@@ -148,7 +148,8 @@ class FramePlayer:
                 codec.disconnected(time_ns, payload.decode())
             else:
                 codec = self._codecs[number]
-                codec.answered(*msgspec.msgpack.decode(payload), time_ns)
+                tag, status, body = msgspec.msgpack.decode(payload)
+                codec.answered(tag, status, body, time_ns)
         except IndexError:
             raise RecordingError(f"the recording names connection {number}, but has {len(self._codecs)}") from None
         except Exception as error:
