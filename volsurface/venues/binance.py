@@ -25,11 +25,12 @@ from volsurface.venues.binance_messages import (
 from volsurface.venues.binance_names import VENUE
 from volsurface.venues.binance_requests import ALL_LEVELS, ANSWER_S, LEVELS, LISTING, Requests
 from volsurface.venues.binance_streams import OptionStream
-from volsurface.venues.calling_codec import MALFORMED, Call, CallingCodec
+from volsurface.venues.calling_codec import Call, CallingCodec
 from volsurface.venues.channel_words import BOOK, QUOTE, TRADES, checked_words
 from volsurface.venues.codec import HttpRequest, Sink
 from volsurface.venues.normalised import NS_PER_S
 from volsurface.venues.pacing import Pace
+from volsurface.venues.session_codec import MALFORMED
 from volsurface.venues.sharding import WHOLE, connections_for
 
 URL = "wss://fstream.binance.com"
@@ -147,7 +148,7 @@ class BinanceCodec(CallingCodec):
         if envelope.stream:  # a stream we do not follow, or JSON in another order or with spaces in it
             route = self._routes.get(envelope.stream.encode())
             if route is None:
-                self._reject(frame, f"unknown stream {envelope.stream[:60]}", now_ns)
+                self.reject(frame, f"unknown stream {envelope.stream[:60]}", now_ns)
             else:
                 route(frame, now_ns)
             return
@@ -172,7 +173,7 @@ class BinanceCodec(CallingCodec):
             return
         call = self._forget_call(envelope.id)
         if call is None:
-            self._reject(frame, "an answer to nothing that was asked", now_ns)
+            self.reject(frame, "an answer to nothing that was asked", now_ns)
         elif call.method == SUBSCRIBE:
             self._subscriptions.answered(call.params, call.params)
             self._options.confirmed(call.params, now_ns)
@@ -296,7 +297,7 @@ class BinanceCodec(CallingCodec):
             else:
                 self._take_failure(tag, status, body, now_ns)
         except MALFORMED as error:
-            self._reject(body, f"answer to {tag}: {error}", now_ns)
+            self.reject(body, f"answer to {tag}: {error}", now_ns)
             self._ask_later(tag, now_ns)
         self._go_on(now_ns)
 

@@ -7,11 +7,11 @@ from volsurface.market.instrument import Instrument
 from volsurface.venues.binance_messages import ExchangeInfo, decode_contract, decode_symbol
 from volsurface.venues.binance_names import TRADING, VENUE, base_of, expiry_label, instrument_from
 from volsurface.venues.binance_streams import IndexStream, OptionStream, Session, UnderlyingStream
-from volsurface.venues.calling_codec import MALFORMED, Route, pass_over
 from volsurface.venues.channel_words import BOOK, MARKPRICE, QUOTE, TICKER, TRADES
 from volsurface.venues.codec import Sink
 from volsurface.venues.following import Following
 from volsurface.venues.normalised import LatestForward
+from volsurface.venues.session_codec import MALFORMED, Route, pass_over
 from volsurface.venues.sharding import in_shard
 from volsurface.venues.subscriptions import Subscriptions
 

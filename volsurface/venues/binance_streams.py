@@ -38,7 +38,6 @@ from volsurface.venues.binance_messages import (
     decode_trade,
 )
 from volsurface.venues.binance_requests import LEVELS
-from volsurface.venues.calling_codec import MALFORMED
 from volsurface.venues.codec import Sink
 from volsurface.venues.normalised import (
     EMPTY,
@@ -52,6 +51,7 @@ from volsurface.venues.normalised import (
     clean_quote,
     quote_flags,
 )
+from volsurface.venues.session_codec import MALFORMED
 
 INDEX_FLAG = forward_flag(FORWARD_INDEX)
 

@@ -27,8 +27,9 @@ from volsurface.venues.bybit_streams import OptionStream, TradeStream
 from volsurface.venues.channel_words import BOOK, TICKER, TRADES, checked_words, unserved
 from volsurface.venues.codec import Sink
 from volsurface.venues.pacing import Pace
-from volsurface.venues.rest_listed import MALFORMED, RestListedCodec, Route
+from volsurface.venues.rest_listed import RestListedCodec
 from volsurface.venues.rest_listing import Page
+from volsurface.venues.session_codec import Route
 from volsurface.venues.sharding import WHOLE, Capacity, connections_for, in_shard
 from volsurface.venues.subscriptions import SUBSCRIBE, UNSUBSCRIBE
 
@@ -82,12 +83,12 @@ class BybitCodec(RestListedCodec[OptionStream]):
         words = checked_words(VENUE, channels)
         asked = dict.fromkeys(name.upper() for name in underlyings)
         coins = [name for name in asked if name.isascii() and name.isalnum()]
-        self._complaints = [unknown_name("underlying", name, COINS) for name in asked if name not in coins]
-        self._complaints += filter(None, [unserved(words, (*OPTION_TOPICS, TRADES))])
+        complaints = [unknown_name("underlying", name, COINS) for name in asked if name not in coins]
+        complaints += filter(None, [unserved(words, (*OPTION_TOPICS, TRADES))])
         self._rest_url = rest_url.rstrip("/")
         self._forms = [form for word, form in OPTION_TOPICS.items() if word in words]
         self._tellers: dict[tuple[str, int], str] = {}  # whose options tell a forward: those settled in this coin
-        super().__init__(coins, sink, shard)
+        super().__init__(coins, sink, shard, complaints)
         if TRADES in words:
             self._common.update((f"publicTrade.{coin}", self._trades_route()) for coin in coins)
 
@@ -155,27 +156,15 @@ class BybitCodec(RestListedCodec[OptionStream]):
 
     # -- frames -------------------------------------------------------------------------------------------------------
 
-    def connected(self, now_ns: int) -> None:
-        """Start over, and say once what of the settings the venue does not have."""
-        super().connected(now_ns)
-        for complaint in self._complaints:
-            self.reports.event("reject_frame", now_ns, "warning", f"{VENUE}: {complaint}")
-        self._complaints.clear()
-
-    def receive(self, frame: bytes, now_ns: int) -> None:
+    def _take(self, frame: bytes, now_ns: int) -> None:
         """Take one frame. The topic is found without parsing; then one typed decoder reads the whole frame."""
-        self.messages += 1
-        self.last_receive_ns = now_ns
-        try:
-            start = frame.find(TOPIC_MARK) + 9
-            if start > 8:
-                route = self._routes.get(frame[start : frame.find(b'"', start)])
-                if route is not None:
-                    route(frame, now_ns)
-                    return
-            self._receive_other(frame, now_ns)
-        except MALFORMED as error:
-            self.reject(frame, str(error), now_ns)
+        start = frame.find(TOPIC_MARK) + 9
+        if start > 8:
+            route = self._routes.get(frame[start : frame.find(b'"', start)])
+            if route is not None:
+                route(frame, now_ns)
+                return
+        self._receive_other(frame, now_ns)
 
     def _receive_other(self, frame: bytes, now_ns: int) -> None:
         envelope = decode_envelope(frame)
@@ -200,7 +189,7 @@ class BybitCodec(RestListedCodec[OptionStream]):
         granted, refused = topics.successTopics or [], topics.failTopics or []
         if envelope.success is False or refused:
             text = f"{VENUE} refused {len(refused)} topics: {envelope.ret_msg or ''} {' '.join(refused[:3])}"
-            self.reports.event("reject_frame", now_ns, "error", text)
+            self._reports.event("reject_frame", now_ns, "error", text)
         asked_about = (self._calls.waiting_for(topic) for topic in (*granted, *refused))
         call_id = next((found for found in asked_about if found is not None), None)
         if call_id is not None:
@@ -217,7 +206,7 @@ class BybitCodec(RestListedCodec[OptionStream]):
             self.take_confirmed(call_id, list(call.waiting), [], now_ns)
             return
         words = envelope.ret_msg or ""
-        self.reports.event("reject_frame", now_ns, "error", f"{VENUE} refused a request: {words}")
+        self._reports.event("reject_frame", now_ns, "error", f"{VENUE} refused a request: {words}")
         named = [topic for topic in call.waiting if topic in words]
         if not named:
             self.take_refusal(call_id, _PASSING.search(words) is not None, now_ns)

@@ -19,7 +19,7 @@ from volsurface.venues.book_stream import BookStream, Session, is_late
 from volsurface.venues.bybit_messages import decode_book, decode_ticker, decode_trade, decode_trades
 from volsurface.venues.codec import Sink
 from volsurface.venues.normalised import NAN, NS_PER_MS, SETTLEMENT_WINDOW_NS, LatestForward, quote_flags
-from volsurface.venues.rest_listed import MALFORMED
+from volsurface.venues.session_codec import MALFORMED
 
 NO_FORWARD, INDEX_FORWARD, MODEL_FORWARD = map(forward_flag, (FORWARD_NONE, FORWARD_INDEX, FORWARD_MODEL))
 RESTARTED = 1  # number of the first message after a restart of the venue's service: the whole book

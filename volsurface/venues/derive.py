@@ -15,7 +15,7 @@ import msgspec
 
 from volsurface.errors import unknown_name
 from volsurface.market.instrument import Instrument
-from volsurface.venues.calling_codec import MALFORMED, Call, CallingCodec, Route, pass_over
+from volsurface.venues.calling_codec import Call, CallingCodec
 from volsurface.venues.channel_words import BOOK, QUOTE, TRADES, checked_words
 from volsurface.venues.codec import HttpRequest, Sink
 from volsurface.venues.derive_messages import (
@@ -31,6 +31,7 @@ from volsurface.venues.derive_streams import CurrencyStream, OptionStream
 from volsurface.venues.following import Following
 from volsurface.venues.normalised import NS_PER_S, LatestForward
 from volsurface.venues.pacing import Pace
+from volsurface.venues.session_codec import MALFORMED, Route, pass_over
 from volsurface.venues.sharding import WHOLE, in_shard
 from volsurface.venues.subscriptions import SUBSCRIBE, UNSUBSCRIBE, Subscriptions
 
@@ -136,7 +137,7 @@ class DeriveCodec(CallingCodec):
         if envelope.params is not None and envelope.params.channel:  # one we do not follow, or JSON with spaces in it
             route = self._routes.get(envelope.params.channel.encode())
             if route is None:
-                self._reject(frame, f"unknown channel {envelope.params.channel[:60]}", now_ns)
+                self.reject(frame, f"unknown channel {envelope.params.channel[:60]}", now_ns)
             else:
                 route(frame, now_ns)
         elif envelope.error is not None:
@@ -146,7 +147,7 @@ class DeriveCodec(CallingCodec):
             self._forget_call(envelope.id)  # only now: an answer that cannot be read counts as missing
             self._go_on(now_ns)
         else:
-            self._reject(frame, "an answer to nothing that was asked", now_ns)
+            self.reject(frame, "an answer to nothing that was asked", now_ns)
 
     def _take_result(self, call: Call, result: msgspec.Raw, now_ns: int) -> None:
         if call.method == SUBSCRIBE:

@@ -19,7 +19,6 @@ from volsurface.market.quote import (
     SNAPSHOT_ROW,
     forward_flag,
 )
-from volsurface.venues.calling_codec import MALFORMED
 from volsurface.venues.codec import Sink
 from volsurface.venues.derive_messages import (
     Pricing,
@@ -41,6 +40,7 @@ from volsurface.venues.normalised import (
     clean_quote,
     quote_flags,
 )
+from volsurface.venues.session_codec import MALFORMED
 
 MODEL_FLAG = forward_flag(FORWARD_MODEL)
 NO_PRICING = Pricing()

@@ -32,8 +32,9 @@ from volsurface.venues.okx_messages import (
 from volsurface.venues.okx_names import FAMILIES, VENUE, Family, instrument_from
 from volsurface.venues.okx_streams import FamilyStream, IndexStream, OptionStream
 from volsurface.venues.pacing import Pace
-from volsurface.venues.rest_listed import MALFORMED, RestListedCodec, Route
+from volsurface.venues.rest_listed import RestListedCodec
 from volsurface.venues.rest_listing import Page
+from volsurface.venues.session_codec import MALFORMED, Route
 from volsurface.venues.sharding import WHOLE, Capacity, connections_for
 from volsurface.venues.subscriptions import SUBSCRIBE, UNSUBSCRIBE
 
@@ -98,7 +99,7 @@ class OkxCodec(RestListedCodec[OptionStream]):
         words = checked_words(VENUE, channels)
         asked = dict.fromkeys(name.upper() for name in underlyings)
         families = [FAMILIES[name] for name in asked if name in FAMILIES]
-        self._complaints = [unknown_name("underlying", name, FAMILIES) for name in asked if name not in FAMILIES]
+        complaints = [unknown_name("underlying", name, FAMILIES) for name in asked if name not in FAMILIES]
         self._families: dict[str, Family] = {family.name: family for family in families}
         # The first family of a coin speaks for its forwards.
         self._speakers: dict[str, Family] = {}
@@ -106,7 +107,7 @@ class OkxCodec(RestListedCodec[OptionStream]):
             self._speakers.setdefault(family.coin, family)
         self._rest_url = rest_url.rstrip("/")
         self._kinds = tuple(dict.fromkeys(kind for word in words for kind in OPTION_CHANNELS[word]))
-        super().__init__([family.name for family in families], sink, shard)
+        super().__init__([family.name for family in families], sink, shard, complaints)
         self._due["move"] = self._move_due
         self._indices = {
             family.index_name: IndexStream(self.forward_of(family.coin, 0), self) for family in self._speakers.values()
@@ -193,26 +194,14 @@ class OkxCodec(RestListedCodec[OptionStream]):
 
     # -- frames -------------------------------------------------------------------------------------------------------
 
-    def connected(self, now_ns: int) -> None:
-        """Start over, and say once what of the settings the venue does not have."""
-        super().connected(now_ns)
-        for complaint in self._complaints:
-            self.reports.event("reject_frame", now_ns, "warning", f"{VENUE}: {complaint}")
-        self._complaints.clear()
-
-    def receive(self, frame: bytes, now_ns: int) -> None:
+    def _take(self, frame: bytes, now_ns: int) -> None:
         """Take one frame. The channel's text is found without parsing; then one typed decoder reads the whole frame."""
-        self.messages += 1
-        self.last_receive_ns = now_ns
-        try:
-            if frame[:KEY_AT] == DATA_PREFIX:
-                route = self._routes.get(frame[KEY_AT : frame.find(b'"}', KEY_AT)])
-                if route is not None:
-                    route(frame, now_ns)
-                    return
-            self._receive_other(frame, now_ns)
-        except MALFORMED as error:
-            self.reject(frame, str(error), now_ns)
+        if frame[:KEY_AT] == DATA_PREFIX:
+            route = self._routes.get(frame[KEY_AT : frame.find(b'"}', KEY_AT)])
+            if route is not None:
+                route(frame, now_ns)
+                return
+        self._receive_other(frame, now_ns)
 
     def _receive_other(self, frame: bytes, now_ns: int) -> None:
         if frame == b"pong":
@@ -223,7 +212,7 @@ class OkxCodec(RestListedCodec[OptionStream]):
             self._take_error(envelope, call_id, now_ns)
         elif envelope.event == "notice":
             text = f"{VENUE}: {envelope.code} {envelope.msg}"
-            self.reports.event("notice", now_ns, "warning", text)
+            self._reports.event("notice", now_ns, "warning", text)
             if envelope.code == UPGRADE_NOTICE:
                 self._timers.set(now_ns + (MOVE_S + self.shard[0]) * NS_PER_S, "move")
         elif envelope.arg is None:
@@ -246,7 +235,7 @@ class OkxCodec(RestListedCodec[OptionStream]):
         call = self._calls.get(call_id)
         if call is None or call.operation == SUBSCRIBE:  # what is to be left may be gone already
             text = f"{VENUE} refused a request: {envelope.code} {envelope.msg}"
-            self.reports.event("reject_frame", now_ns, "error", text)
+            self._reports.event("reject_frame", now_ns, "error", text)
         if call is None:
             return
         refused = []
@@ -281,7 +270,7 @@ class OkxCodec(RestListedCodec[OptionStream]):
         self.follow(new, now_ns)
         added = len(self._streams) - before
         if added > 0:
-            self.reports.event("listed", now_ns, text=f"{VENUE}: {added} new options", value=added)
+            self._reports.event("listed", now_ns, text=f"{VENUE}: {added} new options", value=added)
         self._go_on(now_ns)
 
     def _on_status(self, frame: bytes, now_ns: int) -> None:
@@ -289,7 +278,7 @@ class OkxCodec(RestListedCodec[OptionStream]):
         for status in decode_statuses(frame).data:
             severity = "info" if status.state in ("completed", "canceled") else "warning"
             text = f"{VENUE}: maintenance {status.state}: {status.title} (service {status.serviceType})"
-            self.reports.event("notice", now_ns, severity, text)
+            self._reports.event("notice", now_ns, severity, text)
 
 
 def _channel(argument: Argument) -> str:

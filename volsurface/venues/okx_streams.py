@@ -33,7 +33,7 @@ from volsurface.venues.okx_messages import (
     decode_tickers,
     decode_trade,
 )
-from volsurface.venues.rest_listed import MALFORMED
+from volsurface.venues.session_codec import MALFORMED
 
 CLAMPED_VOL = 5.0  # where captured bid and ask vols stop
 NO_FORWARD, MODEL_FORWARD = forward_flag(FORWARD_NONE), forward_flag(FORWARD_MODEL)

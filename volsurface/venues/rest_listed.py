@@ -8,31 +8,25 @@ at the venue's pace. A book that lost a change is unsubscribed and subscribed, w
 that is quiet is asked for a sign of life, and given up when none comes.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
-from volsurface.market.book import Book
 from volsurface.market.instrument import Instrument
-from volsurface.venues.codec import HttpRequest, Levels, Sink
+from volsurface.venues.codec import HttpRequest, Sink
 from volsurface.venues.following import Followed, Following
 from volsurface.venues.normalised import NS_PER_S, LatestForward
-from volsurface.venues.pacing import Pace, Timers
-from volsurface.venues.reports import Reports
+from volsurface.venues.pacing import Pace
 from volsurface.venues.rest_listing import Answer, Page, RestListing
+from volsurface.venues.session_codec import MALFORMED, Route, SessionCodec, pass_over
 from volsurface.venues.sharding import Capacity, in_shard
 from volsurface.venues.subscription_calls import ANSWER_S, SubscriptionCalls
 from volsurface.venues.subscriptions import Subscriptions
 
-Route = Callable[[bytes, int], None]
-# What msgspec raises for bytes that are not what they should be.
-MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
 REQUEST_S = 30  # a GET not answered by then is made again
 SNAPSHOT_S = 1  # a confirmed book without a snapshot by then is asked for again, later and later
-EXPIRY_GRACE_S = 30  # an expired option is closed by then even when the venue says nothing
 RELIST_S = 60  # listings are read again so long after an expiry
 PONG_S = 10  # a sign of life asked for must come by then
 LONGEST_WAIT_S = 5  # a call that would have to wait longer for its turn is worth a new connection
@@ -56,15 +50,15 @@ class VenueStream(Followed, Protocol):
 StreamT = TypeVar("StreamT", bound=VenueStream)
 
 
-class RestListedCodec(ABC, Generic[StreamT]):
+class RestListedCodec(SessionCodec, Generic[StreamT]):
     """See `venues.codec.Codec` for the contract; a venue's codec adds its routes, its words and `receive`.
 
     listings: the venue's names of the listings that hold the wanted options.
+    complaints: what of the settings the venue does not have, said once.
 
     dropped_channels: asked for and not granted by the venue, so far.
     """
 
-    venue: str
     per_call: ClassVar[int]  # channels one call may name
     capacity: ClassVar[Capacity]
     ping_s: ClassVar[int]  # a sign of life is asked for so long after the last ...
@@ -72,15 +66,13 @@ class RestListedCodec(ABC, Generic[StreamT]):
     refresh_s: ClassVar[int]  # listings are read again so often
     blocked_s: ClassVar[dict[int, int]] = {}  # pause the venue wants after an HTTP status
 
-    def __init__(self, listings: Sequence[str], sink: Sink, shard: tuple[int, int]) -> None:
-        self.sink = sink
-        self.state = "connecting"
-        self.messages = self.rejected = self.gaps = self.subscribed = self.listed = self.reconnects = 0
+    def __init__(
+        self, listings: Sequence[str], sink: Sink, shard: tuple[int, int], complaints: Sequence[str] = ()
+    ) -> None:
+        super().__init__(sink)
         self.dropped_channels = 0
-        self.last_venue_ns = self.last_receive_ns = 0
-        self.hang_up = ""
         self.shard = shard
-        self.reports = Reports(self.venue, sink)
+        self._complaints = list(complaints)
         self._listings = tuple(dict.fromkeys(listings))
         self._unlisted = dict.fromkeys(self._listings)  # those never told
         self._rest = RestListing(self._listing_url, self._read_listing, MALFORMED, self.blocked_s)
@@ -88,25 +80,16 @@ class RestListedCodec(ABC, Generic[StreamT]):
         self._streams = self._following.streams
         self._forwards: dict[tuple[str, int], LatestForward] = {}
         self._common: dict[str, Route] = {}  # by channel, those that do not belong to one option
-        self._routes: dict[bytes, Route] = {}
         self._book_of: dict[str, StreamT] = {}  # by book channel
-        self._timers = Timers()
         self._subscriptions = Subscriptions(self.per_call)
         self._calls = SubscriptionCalls(self._subscriptions, self._timers, self._send_call)
-        self._out: list[bytes] = []
-        self._connections = 0
         self._pinged_ns = 0
         self._setbacks = 0  # refusals in a row; each doubles the pause
         self._left_out = 0  # options that do not fit this connection
-        self._due: dict[str, Callable[[Any, int], None]] = {
-            "pace": self._nothing_more_due,
-            "answer": self._answer_due,
-            "quiet": self._quiet_due,
-            "snapshot": self._snapshot_due,
-            "expiry": self._expiry_due,
-            "request": self._request_due,
-            "relist": self._relist_due,
-        }
+        self._due["quiet"] = self._quiet_due
+        self._due["snapshot"] = self._snapshot_due
+        self._due["request"] = self._request_due
+        self._due["relist"] = self._relist_due
 
     # -- the venue's own words ----------------------------------------------------------------------------------------
 
@@ -162,26 +145,13 @@ class RestListedCodec(ABC, Generic[StreamT]):
 
     # -- the connection -----------------------------------------------------------------------------------------------
 
-    @property
-    def books(self) -> dict[int, Book]:
-        """The live books by instrument id, prices and sizes in the units of the rows."""
-        return self._following.books
-
-    def depth(self, iid: int, levels: int) -> tuple[Levels, Levels]:
-        """Return the best `levels` of an option's bids and asks; both are empty without a live book."""
-        return self._following.depth(iid, levels)
-
-    def connected(self, now_ns: int) -> None:
-        """Start over: all listings, the common channels, and the channels of options known from before."""
-        self.reconnects += self._connections > 0
-        self._connections += 1
-        self.hang_up, self.last_receive_ns = "", now_ns
-        self._out.clear()
-        self._timers.clear()
+    def _start(self, now_ns: int) -> None:
         self._rest.forget()
         self._calls.reset(self._new_pace())
         self._forget()
-        self.reports.event("connect", now_ns, text=f"{self.venue}: connection {self._connections}")
+        for complaint in self._complaints:
+            self._reports.event("reject_frame", now_ns, "warning", f"{self.venue}: {complaint}")
+        self._complaints.clear()
         for channel, route in self._common.items():
             self._routes[channel.encode()] = route
             self._subscriptions.want(channel)
@@ -190,47 +160,11 @@ class RestListedCodec(ABC, Generic[StreamT]):
             self._list(name, now_ns)
         self._timers.set(now_ns + self.ping_s * NS_PER_S, "quiet", "ping")
         self.state = "listing" if self._unlisted else "subscribing"
-        self._go_on(now_ns)
 
     def disconnected(self, now_ns: int, reason: str) -> None:
         """Drop every book; to be called also when a connection could not be made at all."""
-        self.state, self.subscribed = "down", 0
-        self._timers.clear()
+        super().disconnected(now_ns, reason)
         self._rest.forget()
-        self._out.clear()
-        for stream in self._streams.values():
-            stream.drop_book(now_ns)
-        self.reports.event("disconnect", now_ns, "warning", f"{self.venue}: {reason}")
-
-    @abstractmethod
-    def receive(self, frame: bytes, now_ns: int) -> None:
-        """Take one frame. Never raises for what a frame contains."""
-
-    def deadline_ns(self) -> int | None:
-        """Return when `timer` wants to be called next, or None."""
-        return self._timers.next_ns()
-
-    def timer(self, now_ns: int) -> None:
-        """Do what is due: paced calls, listings, expiries, missing answers and snapshots, and the check for silence."""
-        while (due := self._timers.pop(now_ns)) is not None:
-            kind, key = due
-            self._due[kind](key, now_ns)
-        self._go_on(now_ns)
-
-    def frames_to_send(self) -> list[bytes]:
-        """Return the frames queued since the last call."""
-        if not self._out:
-            return []
-        out, self._out = self._out, []
-        return out
-
-    def reject(self, frame: bytes, why: str, now_ns: int) -> None:
-        """Count a frame, or an entry of one, that was not understood, and keep a sample."""
-        self.rejected += 1
-        self.reports.reject(frame, why, self.rejected, now_ns)
-
-    def _nothing_more_due(self, _key: Any, now_ns: int) -> None:
-        """The pace allows the next call; `timer` ends by making it."""
 
     def _quiet_due(self, key: str, now_ns: int) -> None:
         """Ask for a sign of life ("ping"), or see whether one came ("pong")."""
@@ -276,7 +210,7 @@ class RestListedCodec(ABC, Generic[StreamT]):
         if answer.failure:
             self.rejected += 1
             text = f"{self.venue}: the listing of {answer.name} failed: {answer.failure}"
-            self.reports.event("reject_frame", now_ns, "error" if not answer.retry_ns else "warning", text)
+            self._reports.event("reject_frame", now_ns, "error" if not answer.retry_ns else "warning", text)
             if not answer.retry_ns:
                 self._unlisted.pop(answer.name, None)
             self._timers.set(answer.retry_ns or now_ns + self.refresh_s * NS_PER_S, "relist", answer.name)
@@ -285,7 +219,7 @@ class RestListedCodec(ABC, Generic[StreamT]):
             present = self._take_entries(answer.entries, answer.name, now_ns)
             severity = "info" if present else "warning"
             text = f"{self.venue} {answer.name}: {present} options" + ("" if present else self._listed_names())
-            self.reports.event("listed", now_ns, severity, text, value=present)
+            self._reports.event("listed", now_ns, severity, text, value=present)
             self._timers.set(now_ns + self.refresh_s * NS_PER_S, "relist", answer.name)
         self._go_on(now_ns)
 
@@ -304,7 +238,7 @@ class RestListedCodec(ABC, Generic[StreamT]):
                 present[instrument.symbol] = instrument
         if unread:
             text = f"{self.venue} {name}: {unread} listing entries not understood"
-            self.reports.event("reject_frame", now_ns, "warning", text, value=unread)
+            self._reports.event("reject_frame", now_ns, "warning", text, value=unread)
         elif present:  # an empty or damaged listing says nothing about what is gone
             for symbol, stream in list(self._streams.items()):
                 if symbol not in present and self._is_in_listing(stream.instrument, name):
@@ -322,7 +256,7 @@ class RestListedCodec(ABC, Generic[StreamT]):
         if left_out and left_out != self._left_out:
             of = len(new) + len(self._streams)
             text = f"{self.venue}: {left_out} of {of} options not followed: {why}"
-            self.reports.event("dropped", now_ns, "warning", text, value=left_out)
+            self._reports.event("dropped", now_ns, "warning", text, value=left_out)
         self._left_out = left_out
         added = self._following.follow(new[:fit], now_ns)
         for stream in added:
@@ -339,7 +273,7 @@ class RestListedCodec(ABC, Generic[StreamT]):
         self._book_of.pop(stream.book_channel, None)
         for channel in stream.routes:
             self._subscriptions.leave(channel)
-            self._routes[channel.encode()] = _pass_over
+            self._routes[channel.encode()] = pass_over
 
     def forward_of(self, coin: str, expiry_ns: int) -> LatestForward | None:
         """Return what tells the forward of an expiry, or the index for 0; None when another connection tells it."""
@@ -347,11 +281,11 @@ class RestListedCodec(ABC, Generic[StreamT]):
             return None
         return self._forwards.setdefault((coin, expiry_ns), LatestForward(self.venue, coin, expiry_ns, self.sink))
 
-    def _expiry_due(self, _key: Any, now_ns: int) -> None:
+    def _expire(self, until_ns: int, now_ns: int) -> None:
         for stream in list(self._streams.values()):
-            if stream.instrument.expiry_ns <= now_ns - EXPIRY_GRACE_S * NS_PER_S:
+            if stream.instrument.expiry_ns <= until_ns:
                 self.close(stream, now_ns)
-        for key in [key for key in self._forwards if 0 < key[1] <= now_ns - EXPIRY_GRACE_S * NS_PER_S]:
+        for key in [key for key in self._forwards if 0 < key[1] <= until_ns]:
             del self._forwards[key]
         for name in self._listings:  # what is listed in place of the expired
             self._timers.set(now_ns + RELIST_S * NS_PER_S, "relist", name)
@@ -375,9 +309,7 @@ class RestListedCodec(ABC, Generic[StreamT]):
             self.hang_up = "this connection may not subscribe again for a while, a new one may"
         self.listed = len(self._streams)
         self.subscribed = len(self._subscriptions.confirmed)
-        expiry_ns = self._following.next_expiry_ns()
-        if expiry_ns is not None:
-            self._timers.set(expiry_ns + EXPIRY_GRACE_S * NS_PER_S, "expiry")
+        self._watch_expiry()
         if self.state in ("listing", "subscribing") and not self._unlisted:
             self.state = "live" if self._calls.complete else "subscribing"
 
@@ -412,12 +344,12 @@ class RestListedCodec(ABC, Generic[StreamT]):
         silent, hopeless = self._calls.overdue(call_id)
         if silent:
             text = f"{self.venue}: no answer in {ANSWER_S} s to {silent} subscriptions"
-            self.reports.event("stale", now_ns, "warning", text, value=silent)
+            self._reports.event("stale", now_ns, "warning", text, value=silent)
         self._count_dropped(hopeless, "channels asked for in vain", now_ns)
 
     def _count_dropped(self, channels: Sequence[str], what: str, now_ns: int) -> None:
         self.dropped_channels += len(channels)
-        self.reports.names("dropped", [self.readable(c) for c in channels], what, now_ns)
+        self._reports.names("dropped", [self.readable(c) for c in channels], what, now_ns)
 
     def readable(self, channel: str) -> str:
         """Return a channel as a person writes it."""
@@ -428,13 +360,13 @@ class RestListedCodec(ABC, Generic[StreamT]):
     def book_gap(self, stream: StreamT, why: str, now_ns: int) -> None:
         """Count a book that has lost a change and get it a new snapshot; other channels are left alone."""
         self.gaps += 1
-        self.reports.event("gap", now_ns, "warning", f"{stream.instrument.symbol}: {why}", iid=stream.iid)
+        self._reports.event("gap", now_ns, "warning", f"{stream.instrument.symbol}: {why}", iid=stream.iid)
         self._renew_book(stream, now_ns)
         self._go_on(now_ns)
 
     def _renew_book(self, stream: StreamT, now_ns: int) -> None:
         self._subscriptions.renew(stream.book_channel)
-        self.reports.event("resubscribe", now_ns, text=self.readable(stream.book_channel), iid=stream.iid)
+        self._reports.event("resubscribe", now_ns, text=self.readable(stream.book_channel), iid=stream.iid)
 
     def _snapshot_due(self, stream: StreamT, now_ns: int) -> None:
         if stream.book_live:
@@ -442,7 +374,3 @@ class RestListedCodec(ABC, Generic[StreamT]):
         elif stream.book_channel in self._subscriptions.confirmed:
             stream.snapshot_tries += 1
             self._renew_book(stream, now_ns)
-
-
-def _pass_over(_frame: bytes, _now_ns: int) -> None:
-    """Take a late frame of an option that is not followed any more."""
