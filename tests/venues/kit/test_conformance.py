@@ -114,6 +114,31 @@ def test_a_half_open_connection_is_given_up(venue: str) -> None:
     assert drive.wrong_books() == []
 
 
+# How each venue hangs up on a client it takes for dead, and on one that does not read; where nothing is documented the
+# connection is cut without a close frame.
+CLOSES = {
+    "deribit": ((4000, "heartbeat close"), (4000, "connection_too_slow")),
+    "okx": ((4004, "No data received in 30s"), (4005, "buffer full")),
+    "binance": ((1008, "Pong timeout"), (1006, "")),
+}
+CUT = ((1006, ""), (1006, ""))
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_the_venue_hangs_up_with_its_own_code_and_the_codec_comes_back(venue: str) -> None:
+    for fault, expected in zip(("heartbeat", "slow_reader"), CLOSES.get(venue, CUT), strict=True):
+        drive = Drive(venue, 4, NOON)
+        drive.run(2.0)
+        assert drive.host.faults.inject(fault, drive.now_ns)
+        assert {link.close for link in drive.host.links} == {expected}
+        drive.run(HEALED_S)
+        drive.settle()
+        assert any(
+            f"{expected[0]} {expected[1]}".rstrip() in text for kind, text in drive.sink.events if kind == "disconnect"
+        )
+        assert drive.all_live() and drive.wrong_books() == []
+
+
 @pytest.mark.parametrize("venue", VENUES)
 def test_a_channel_left_out_in_silence_is_noticed(venue: str) -> None:
     """What a venue did not confirm is asked for again, or named: a book must not be missing without a word."""
