@@ -156,6 +156,20 @@ def test_expired_and_new_options_are_told(client):
     assert client.option not in client.session.follows.books
 
 
+def test_the_first_trade_is_an_old_one(client):
+    argument = {"channel": "option-trades", "instType": "OPTION", "instFamily": "BTC-USD"}
+    _, old = client.ask(argument)
+    assert old["arg"] == argument
+    assert int(old["data"][0]["ts"]) < NOW // 1_000_000 - 3_600_000
+    trade = None
+    while trade is None:
+        trade = client.venue.market.trade()
+    client.session.publish(NOW, Changes(trades=(trade,)))
+    (message,) = client.take()
+    assert message["data"][0]["instId"] == trade.option.symbol
+    assert (message["data"][0]["side"], float(message["data"][0]["px"])) == (trade.direction, trade.price)
+
+
 def test_half_a_minute_without_a_word_ends_it(client):
     client.session.timer(NOW + 29 * S)
     assert client.session.close is None

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from volsurface.simulator import okx_frames as frames
-from volsurface.simulator.market import Option, Roll, VenueMarket
+from volsurface.simulator.market import Option, Roll, Trade, VenueMarket
 from volsurface.simulator.venue import BookMove, Changes, Follows
 
 NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
@@ -21,6 +21,7 @@ LARGEST_REQUEST = 65_536  # bytes
 KEEPALIVE_S = 60  # a book without changes says so this often
 NOTICE_S = 1.0  # from a notice to the close: a minute at the venue
 RESET_BY = 1_000_000_000  # how far a book's numbering falls when it starts over
+DAY_MS = 86_400_000
 CONNECTION = "a4d3ae55"
 
 OF_OPTION = ("tickers", "mark-price", "open-interest", "books", "bbo-tbt")
@@ -245,10 +246,19 @@ class OkxSession:
                 self._send(key, frames.open_interest(option, now_ms))
         elif channel == "instruments":
             self._send(key, ",".join([self._venue.listing(each) for each in self._market.underlyings]))
+        elif coin is not None and channel == "option-trades":
+            self._send(key, self._old_trade(coin, now_ms))
         elif coin is not None and channel == "opt-summary":
             self._send(key, self._venue.summaries(coin, now_ms))
         elif coin is not None and channel == "index-tickers":
             self._send(key, frames.index(coin, self._market.index(coin), now_ms))
+
+    def _old_trade(self, coin: str, now_ms: int) -> str:
+        """Return a trade of yesterday: the venue may keep one and send it first."""
+        option = next(option for option in self._market.options if option.underlying == coin)
+        price, fwd = self._market.mark(option), self._forward(option)
+        kept = Trade(option, 1, 1, price, 1.0, 100.0 * self._market.true_vol(option), price, fwd, "buy", 0)
+        return frames.trade(option, kept, fwd, now_ms - DAY_MS)
 
     def _seq(self, option: Option) -> int:
         return option.book.change_id - self._behind.get(option, (0, 0))[1]
