@@ -176,6 +176,9 @@ class QuoteVols:
         on its own basis, the middle one says by what factor it has moved since. left_out: venues that have no say.
         """
         out = np.full(self.expiries.size, np.nan)
+        if self._forward.size == self.expiries.size:  # one venue
+            out[self._expiry_of_group] = self._forward
+            return out
         heard = np.isfinite(self._forward) & ~np.isin(self._venue_of_group, list(left_out))
         for at, expiry in enumerate(self.expiries.tolist()):
             groups = np.flatnonzero(self._expiry_of_group == at)

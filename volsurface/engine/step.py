@@ -5,6 +5,7 @@ quotes moved by one factor -> did a displayed point move -> publish. Each stage 
 skipped (`Ledger`), and a share of what was skipped is done exactly afterwards (`audit`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -40,6 +41,8 @@ REFIT_ALL_NS = 30_000_000_000
 # After a fit that is not certified, or lacks an expiry at fault, the next attempt, of everything, comes this much later: it
 # is the dearest kind.
 RETRY_NS = 1_000_000_000
+# |dvol/dk|: 9 was seen six hours before an expiry, and it grows as 1/sqrt(years). A small move is soon dismissed.
+STEEPEST = 250.0
 STAGES = ("quotes", "forwards", "fits", "moves", "publications")
 
 
@@ -205,7 +208,7 @@ class UnderlyingState:
         if self._fit is None or self._fit.surface.state != "certified":
             return None, along
         quotes, smiles = self._quotes, self._smiles()
-        factor, distance = quotes.common_factors()
+        factor, distance = quotes.common_factors() if dirty.any() else (quotes.factor, np.zeros(dirty.size))
         replaced = {}
         for at in np.flatnonzero(live).tolist():
             smile = smiles.get(int(quotes.expiries[at]))
@@ -215,10 +218,11 @@ class UnderlyingState:
                 if not distance[at] < act_at:
                     continue
                 ratio = factor[at] / quotes.factor[at]
-            elif self._steepness(smile) * abs(np.log(forward[at] / smile.forward)) >= act_at:
-                ratio = 1.0
             else:
-                continue
+                move = abs(math.log(forward[at] / smile.forward))
+                if move * STEEPEST < act_at or move * self._steepness(smile) < act_at:
+                    continue
+                ratio = 1.0
             along[at] = True
             replaced[smile.expiry_ns] = _moved_smile(smile, float(ratio), float(forward[at]), now_ns)
         if not replaced:
@@ -237,7 +241,9 @@ class UnderlyingState:
         """Return `steepest` of a smile, computed once for each."""
         known = self._steep.get(smile.expiry_ns)
         if known is None or known[0] is not smile:
-            known = self._steep[smile.expiry_ns] = smile, steepest(smile)
+            shown = self._shown.get(smile.expiry_ns)
+            vols = shown[1] if shown is not None and shown[0] is smile else displayed_vols(smile)
+            known = self._steep[smile.expiry_ns] = smile, steepest(smile, vols)
         return known[1]
 
     def preview(self, rows: np.ndarray, now_ns: int, options: FitOptions) -> ChainFit | None:
