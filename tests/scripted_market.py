@@ -111,6 +111,8 @@ class ScriptedClient:
         self.events: list[dict[str, Any]] = []
         self.connected, self.error = True, ""
         self.shift_ns = 0
+        self.played: dict[str, Any] = {}
+        self.asked: list[dict[str, Any]] = []
         self.status: dict[str, Any] = {}
         self.moving = False
         self.frame = 0
@@ -120,6 +122,17 @@ class ScriptedClient:
 
     def now_ns(self) -> int:
         return time.time_ns() + self.shift_ns
+
+    async def playback(self, **wanted: Any) -> dict[str, Any]:
+        """Be a recording of a minute, when the test has made it one."""
+        if not self.played:
+            raise SettingsError("this market is not a recording")
+        if wanted.get("speed") == 2.0:
+            raise SettingsError("speed is refused")
+        self.asked.append(wanted)
+        self.played.update({name: value for name, value in wanted.items() if name != "seek"})
+        self.played["position_ns"] = wanted.get("seek", self.played["position_ns"])
+        return dict(self.played)
 
     def reset(self) -> None:
         """Go back to a still, healthy market, whatever a test has done."""

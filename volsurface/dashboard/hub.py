@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from volsurface.dashboard.picture import Picture
+from volsurface.errors import VolSurfaceError
 from volsurface.io.publication import Publication
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.3
+PLAYBACK_EVERY_S = 0.5
 LEAST_PAUSE_S = 0.02
 HOUR_NS = 3_600_000_000_000
 MOMENT_EVERY_NS = 5_000_000_000
@@ -41,6 +43,7 @@ class Client(Protocol):
 
     async def poll(self) -> bool: ...
     async def change_settings(self, values: dict[str, dict[str, Any]], who: str) -> int: ...
+    async def playback(self, **wanted: Any) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,10 @@ class Moment:
 
 
 class SurfaceHub:
-    """Keeps the newest publication, status and settings; belongs to one event loop."""
+    """Keeps the newest publication, status and settings; belongs to one event loop.
+
+    playback: of a market that is played: where it is and how fast (`LiveClient.playback`); else empty.
+    """
 
     def __init__(self, client: Client, now_ns: Callable[[], int] = time.time_ns) -> None:
         self.client = client
@@ -62,6 +68,8 @@ class SurfaceHub:
         self.version = 0
         self.events: deque[dict[str, Any]] = deque(maxlen=200)
         self.contact_ns = 0
+        self.playback: dict[str, Any] = {}
+        self._playback_due = 0.0
         self._pictures: dict[str, Picture] = {}
         self._moments: dict[str, deque[Moment]] = {}
         self._was_connected = False
@@ -83,7 +91,19 @@ class SurfaceHub:
                 await asyncio.sleep(RETRY_S)
             if self.client.connected:
                 self.contact_ns = self.now_ns()
+            if self.source == "replay" and time.monotonic() >= self._playback_due:
+                self._playback_due = time.monotonic() + PLAYBACK_EVERY_S
+                await self._ask_playback()
             await asyncio.sleep(LEAST_PAUSE_S if self.client.connected else RETRY_S)
+
+    async def _ask_playback(self) -> None:
+        try:
+            playback = await self.client.playback()
+        except VolSurfaceError:
+            return  # the feed is away: the strip says so
+        if playback != self.playback:
+            self.playback = playback
+            self.version += 1
 
     def take(self) -> None:
         """Note that the client has something new."""

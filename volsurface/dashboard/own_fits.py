@@ -45,6 +45,10 @@ class OwnFits:
         """Nothing comes by itself."""
         return False
 
+    async def playback(self, **wanted: Any) -> dict[str, Any]:
+        """Refuse: nothing is played."""
+        raise ServiceError("these surfaces were fitted here: there is nothing to play")
+
     async def change_settings(self, values: dict[str, dict[str, Any]], who: str) -> int:
         """Refuse: there is no engine."""
         raise ServiceError("these surfaces were fitted here: fit again with other settings, and show that")

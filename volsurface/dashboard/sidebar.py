@@ -10,6 +10,7 @@ import param
 
 from volsurface.dashboard.choices import Choices
 from volsurface.dashboard.hub import SurfaceHub
+from volsurface.dashboard.playback import PlaybackPanel
 from volsurface.errors import VolSurfaceError
 from volsurface.settings import Settings
 
@@ -72,6 +73,7 @@ class Sidebar:
         self._fit_dirty = False
         self._widgets: dict[tuple[str, str], Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.playback = PlaybackPanel(hub, notify, later)
         self._apply = pmui.Button(
             name="Apply fit settings", disabled=True, on_click=self._on_apply, sizing_mode="stretch_width"
         )
@@ -80,6 +82,7 @@ class Sidebar:
 
     def _build(self) -> list[Any]:
         items: list[Any] = [
+            self.playback.panel,
             self._heading("DISPLAY"),
             pmui.Select.from_param(self.choices.param.x_axis, name="Smile x axis", **_compact()),
             pmui.Select.from_param(self.choices.param.height, name="Surface height", **_compact()),
@@ -146,6 +149,7 @@ class Sidebar:
 
     def follow(self) -> None:
         """Take the settings in force when they have changed; a fit being edited is left alone, its user is told."""
+        self.playback.follow()
         if self.version == self.hub.client.settings_version or not self.hub.client.settings:
             return
         first, self.version = self.version < 0, self.hub.client.settings_version

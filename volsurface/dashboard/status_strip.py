@@ -14,6 +14,7 @@ from volsurface.dashboard.choices import Choices
 from volsurface.dashboard.frame_loop import Counts
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.picture import Picture
+from volsurface.dashboard.playback import playing_words
 from volsurface.surface.metrics import TenorMetrics
 from volsurface.surface.surface import Surface
 
@@ -92,7 +93,8 @@ def _badges(hub: SurfaceHub, state: PageState) -> list[dict[str, Any]]:
     found = []
     if hub.source == "replay":
         note = formatting.utc_time(hub.status.get("market_time_ns"))
-        title = "Recorded chains are played; the time is the market's."
+        note += f" · {playing_words(hub.playback)}" if hub.playback else ""
+        title = "A recording is played; the time is the market's."
         found.append(_cell("source", "", "REPLAY", 0, note, badge=True, title=title))
     elif hub.source != "live":
         title = "No number on this page comes from a real venue: local simulated venues invent the market."

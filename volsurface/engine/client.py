@@ -1,5 +1,6 @@
 """A reader's handle on the running engine: the newest surfaces, status and settings; what pages and notebooks hold."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class LiveClient:
         self.run_folder = Path(run_folder)
         self._channel = engine or UnixChannel(self.run_folder / ENGINE_SOCKET)
         self._feed = UnixChannel(self.run_folder / FEED_SOCKET)
+        self._playing = asyncio.Lock()
         self._control = engine or UnixChannel(
             self.run_folder / ENGINE_SOCKET
         )  # a change must not wait behind a held poll
@@ -84,7 +86,8 @@ class LiveClient:
         wanted: paused=True, speed=10.0, seek="2026-11-20T18:00:00Z"; nothing: only ask. Raises SettingsError with the
         feed's reason, TransportError when it is away.
         """
-        answer = decode_map(await self._feed.request(CONTROL, encode_map({"command": "playback", **wanted})))
+        async with self._playing:  # pages share this handle, and a channel has one request at a time
+            answer = decode_map(await self._feed.request(CONTROL, encode_map({"command": "playback", **wanted})))
         if "error" in answer:
             raise SettingsError(answer["error"])
         return answer
