@@ -23,7 +23,7 @@ MAX_STREAMS = 200
 CALLS_PER_S = 10
 WEIGHT_PER_MINUTE = 2400
 OPEN_INTEREST_S = 60
-RESET_BY = 60_000_000_000  # how far a book's numbering falls when it starts over
+RESTART = 1000  # where a book's numbering goes on when it starts over
 CUT = (1006, "")  # the venue documents that it disconnects, not with which code
 NO_PONG, TOO_MANY = (1008, "Pong timeout"), (1008, "Too many requests")
 LEVELS = (5, 10, 20, 50, 100, 500, 1000)
@@ -248,8 +248,7 @@ class BinanceSession:
         It sends no snapshots between changes, and its heartbeats are pings of the websocket itself.
         """
         if fault == "sequence_reset" and option is not None and (frames.DEPTH, option) in self._of_option:
-            behind = self._venue.numbers_behind
-            behind[option] = behind.get(option, 0) + RESET_BY
+            self._venue.numbers_behind[option] = option.book.change_id - RESTART
         elif fault == "silent_drop":
             self._leave_out = True
         elif fault == "heartbeat":
