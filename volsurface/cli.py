@@ -330,11 +330,16 @@ def bench_history(
     faults: Annotated[
         bool, typer.Option("--faults", help="Instead: kill 210 writers, and ask 10,000 times beside one.")
     ] = False,
+    year: Annotated[
+        bool, typer.Option("--year", help="Instead: a year at a thousandth of its size, under the default limit.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
     """The history: CPU to write it, its size, and how fast it answers; or what kills and readers do to it."""
-    from volsurface.bench import history, history_faults
+    from volsurface.bench import history, history_faults, history_year
 
+    if year:
+        raise typer.Exit(history_year.main(as_json=as_json))
     if faults:
         raise typer.Exit(history_faults.main(as_json=as_json))
     raise typer.Exit(history.main(minutes, as_json, restless, keep))

@@ -126,8 +126,13 @@ class MadeUpMarket:
         self._years, self._forward = years, forward
         self._implied = np.vstack([implied, implied_mid(implied), vol])
 
-    def publication(self, coin: int) -> Publication:
-        """Return the surface of an underlying at this second, with the vols of its quotes."""
+    def pass_to(self, second: int) -> None:
+        """Let it be `second` without any quote: for surfaces alone."""
+        self._now_ns = second * 10**9
+        self._spots = self._spots * np.exp(self._rng.normal(0, _PER_SECOND, 2))
+
+    def publication(self, coin: int, quoted: bool = True) -> Publication:
+        """Return the surface of an underlying at this second, with the vols of its quotes, or without."""
         rng, now_ns = self._rng, self._now_ns
         self._levels[coin] += rng.normal(0, 5e-5)
         self._surface_id += 1
@@ -149,7 +154,7 @@ class MadeUpMarket:
         surface = Surface(UNDERLYINGS[coin], now_ns, tuple(smiles), certificate, "certified")
         return Publication(
             UNDERLYINGS[coin], self._surface_id, now_ns, now_ns, now_ns, now_ns, 4095, float(self._spots[coin]), 1,
-            surface, self._quotes(coin),
+            surface, self._quotes(coin) if quoted else QuotedVols((), **{n: np.empty(0, d) for n, d in COLUMNS.items()}),
         )  # fmt: skip
 
     def _quotes(self, coin: int) -> QuotedVols:
