@@ -67,11 +67,12 @@ class MetricChart:
         self.window = pmui.Select(label="Window", options=list(HOURS), value="1 hour", **choice | {"width": 100})
         for widget in (self.name, self.tenor, self.window):
             widget.param.watch(lambda _: self._again(), "value")
+        self._pane = pn.pane.Bokeh(self.figure.state, sizing_mode="stretch_both", margin=0, visible=False)
         self.card = card.Card(
             "METRIC",
             pn.Column(
                 pn.Row(self.name, self.tenor, self.window, margin=(2, 6), height=46, styles={"flex": "none"}),
-                pn.pane.Bokeh(self.figure.state, sizing_mode="stretch_both", margin=0),
+                self._pane,
                 sizing_mode="stretch_both",
                 margin=0,
             ),
@@ -121,6 +122,7 @@ class MetricChart:
         self.card.title("METRIC", f"{facts}, vol points" if values.size else facts)
         if values.size:
             self._draw(times, values)
+            self._pane.visible = True  # no axes before there is something on them
 
     def _draw(self, times: np.ndarray, values: np.ndarray) -> None:
         low, lower, median, upper, high = np.quantile(values, QUANTILES)
