@@ -31,12 +31,26 @@ def main() -> None:
     if not sys.stdout.isatty():
         os.environ.setdefault("COLUMNS", "140")  # into a file or pipe a table keeps its full width
     try:
-        app()
+        app(gathered(sys.argv[1:]))
     except VolSurfaceError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]error:[/] {error}", markup=True)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)
+
+
+def gathered(arguments: list[str]) -> list[str]:
+    """Return the arguments with `--venues a b` written out as `--venues a --venues b`, as app.py's own flags take it."""
+    out: list[str] = []
+    option, first = "", True
+    for argument in arguments:
+        if argument.startswith("-"):
+            option, first = argument if argument in ("--venues", "--venue-url") else "", True
+        elif option:
+            out += [] if first else [option]
+            first = False
+        out.append(argument)
+    return out
 
 
 def _version(shown: bool) -> None:
@@ -115,9 +129,9 @@ def warm() -> None:
     warm_with_progress(Console())
 
 
-@app.command(epilog="Examples: `volsurface doctor` · `volsurface doctor --venues deribit`")
+@app.command(epilog="Examples: `volsurface doctor` · `volsurface doctor --venues deribit okx bybit binance derive`")
 def doctor(
-    venues: Annotated[list[str] | None, typer.Option(help="Also connect to this venue for 20 s.")] = None,
+    venues: Annotated[list[str] | None, typer.Option(help="Also connect to these venues and say what arrives.")] = None,
     venue_url: Annotated[
         list[str] | None, typer.Option(metavar="NAME=URL", help="Another address for a venue.")
     ] = None,

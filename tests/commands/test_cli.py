@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from volsurface.cli import gathered
 from volsurface.simulator.chain import simulated_chain
 from volsurface.surface.instants import to_iso
 from volsurface.version import __version__
@@ -169,7 +171,18 @@ def test_doctor_listens_to_a_venue(tmp_path: Path) -> None:
         finally:
             venue.terminate()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "deribit: state live" in done.stdout
-    done = run("doctor", "--venue-url", address, "--seconds", "1", "--data", str(tmp_path))
+    assert re.search(r"deribit\s*│ live", done.stdout), done.stdout
+    done = run("doctor", "--venues", "okx", "nyse", "--venue-url", address, "okx=ws://127.0.0.1:9", "--seconds", "1",
+               "--data", str(tmp_path))  # fmt: skip
     assert done.returncode == 1
-    assert "cannot connect" in done.stdout or "refused" in done.stdout
+    for venue in ("deribit", "okx"):
+        assert re.search(rf"^{venue}: disconnect: {venue}: cannot connect to ws://", done.stdout, re.M), done.stdout
+    assert "nyse: unknown venue 'nyse'" in done.stdout
+
+
+def test_one_option_takes_several_venues():
+    asked = ["doctor", "--venues", "a", "b", "--seconds", "3", "--venue-url", "a=ws://x", "b=ws://y"]
+    assert gathered(asked) == [
+        "doctor", "--venues", "a", "--venues", "b", "--seconds", "3", "--venue-url", "a=ws://x", "--venue-url", "b=ws://y",
+    ]  # fmt: skip
+    assert gathered(["fit", "a.csv", "b.csv"]) == ["fit", "a.csv", "b.csv"]

@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from volsurface.clock import SteppedClock
-from volsurface.engine import feed
+from volsurface.engine import feed, venue_connections
 from volsurface.engine.feed import FeedServer, run_feed
 from volsurface.engine.venue_watch import VenueWatch
 from volsurface.errors import ServiceError, TransportError, VenueError
@@ -114,8 +114,10 @@ def run_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fake_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "make_codec", lambda venue, underlyings, channels, sink, *_: FakeCodec(venue, sink))
-    monkeypatch.setattr(feed, "connections_needed", lambda *_: 1)
+    monkeypatch.setattr(
+        venue_connections, "make_codec", lambda venue, underlyings, channels, sink, *_: FakeCodec(venue, sink)
+    )
+    monkeypatch.setattr(venue_connections, "connections_needed", lambda *_: 1)
 
 
 @contextlib.asynccontextmanager

@@ -1,28 +1,21 @@
 """`volsurface doctor`: what is installed, writable and reachable, each as one line that says what to do about it."""
 
-import asyncio
 import importlib.metadata
 import os
 import platform
 import shutil
 import ssl
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from volsurface.clock import SystemClock
-from volsurface.engine.launch import launch_from_flags
+from volsurface.commands.venue_check import listen_to_venues
 from volsurface.errors import VolSurfaceError
-from volsurface.io.connection import Connection
 from volsurface.io.places import data_folder, run_folder, running_servers
-from volsurface.market.quote import EVENT_KINDS
-from volsurface.market.row_table import RowTable
 from volsurface.pricing.kernel import CACHE_FOLDER
-from volsurface.venues.registry import default_url, make_codec
 from volsurface.version import __version__
 
 PACKAGES = (
@@ -50,14 +43,7 @@ def run_doctor(
     console.print(table)
     healthy = all(good is not False for _, good, _ in checks)
     if venues or venue_urls:
-        flags = ["--venues", *venues] if venues else []
-        flags += ["--venue-url", *venue_urls] if venue_urls else []
-        flags += ["--data", str(data)] if data else []
-        launch = launch_from_flags(flags, "volsurface doctor")
-        market = launch.settings().market
-        for venue in market.venues:
-            url = launch.venue_urls.get(venue, default_url(venue))
-            healthy &= asyncio.run(_listen(console, venue, url, market.underlyings, market.channels, seconds))
+        healthy &= listen_to_venues(console, data, venues, venue_urls, seconds)
     return 0 if healthy else 1
 
 
@@ -124,38 +110,3 @@ def _servers() -> Check:
     servers = running_servers()
     text = "; ".join(f"{s['source']} on {s['data_folder']} (pid {s['pid']})" for s in servers)
     return "running servers", True if servers else None, text or "none"
-
-
-async def _listen(
-    console: Console, venue: str, url: str, underlyings: Sequence[str], channels: Sequence[str], seconds: float
-) -> bool:
-    """Connect as the feed does, and print what has arrived after `seconds`."""
-    clock, table, stop = SystemClock(), RowTable(epoch=1), asyncio.Event()
-    codec = make_codec(venue, underlyings, channels, table)
-    connection = Connection(url, codec, clock)
-    console.print(f"{venue}: listening to {url} for {seconds:g} s ...", highlight=False)
-    task = asyncio.create_task(connection.run(stop))
-    start = time.perf_counter()
-    await asyncio.wait({task}, timeout=seconds)
-    elapsed = time.perf_counter() - start
-    # What was there while connected: at the end every book is unknown again.
-    state, subscribed, rows = codec.state, codec.subscribed, table.rows[: len(table.directory)].copy()
-    stop.set()
-    await asyncio.wait({task}, timeout=3.0)
-    quoted = int(((rows["bid"] > 0) | (rows["ask"] > 0)).sum())
-    good = codec.messages > 0 and quoted > 0
-    lag_ms = (codec.last_receive_ns - codec.last_venue_ns) / 1e6 if codec.last_venue_ns else float("nan")
-    console.print(
-        f"{venue}: state {state}, {codec.messages:,} messages ({codec.messages / elapsed:,.0f}/s), "
-        f"{len(table.directory):,} options listed, {quoted:,} with a quote, {subscribed:,} channels confirmed, "
-        f"{codec.gaps} gaps, {codec.rejected} rejected, last message {lag_ms:.0f} ms after its venue time",
-        highlight=False,
-        soft_wrap=True,
-    )
-    page = table.reply(1, 0, 0, 0, clock.now_ns())
-    if not good:
-        last = connection.last_close or "no quote has arrived"
-        console.print(f"[red]{venue}: {last}[/]", highlight=False, soft_wrap=True)
-    for event in page.events[-5:]:
-        console.print(f"  {EVENT_KINDS[event['kind']]}: {page.texts.get(int(event['seq']), '')}", highlight=False)
-    return good

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from volsurface.clock import Clock, SteppedClock, SystemClock
 from volsurface.engine.service import run_service
+from volsurface.engine.venue_connections import venue_connections
 from volsurface.engine.venue_watch import VenueWatch
 from volsurface.errors import ServiceError, SettingsError, TransportError, VenueError, unknown_name
 from volsurface.io.chain_player import ChainPlayer, read_market
@@ -20,19 +21,18 @@ from volsurface.io.places import FEED_SOCKET
 from volsurface.io.playback import Controls, RecordingPlayer
 from volsurface.io.recording import FEED, ROWS, RecordedCodecs, Recorder
 from volsurface.io.recording_reader import Recording
-from volsurface.io.rest import RestClient, rest_url_beside
+from volsurface.io.rest import RestClient
 from volsurface.io.transport import wire
 from volsurface.io.transport.hold import Change
 from volsurface.io.transport.unix import UnixServer
 from volsurface.market.row_table import RowTable
 from volsurface.settings import MarketSettings, Settings
-from volsurface.venues.registry import connections_needed, default_url, make_codec, shard_url
+from volsurface.venues.registry import default_url
 from volsurface.venues.venue_group import VenueGroup
 from volsurface.version import __version__
 
 START_UP_S = 10.0  # listing and first snapshots are over: what lives now lives long
 COLLECT_EVERY_S = 300.0  # reference counting frees nearly everything; this is for the few cycles of closed connections
-BETWEEN_CONNECTIONS_S = 0.35  # to one venue: OKX allows three new ones a second
 MEASURE_S = 1.0  # between two looks at the venues' health
 RETRY_S = 1.0
 ROWS_EVERY_S = 5.0  # a digest of the row table goes into a recording
@@ -210,7 +210,7 @@ def _connections(
                 raise ServiceError(f"no address of the simulated {venue}; give --venue-url {venue}=ws://127.0.0.1:PORT")
             url = default_url(venue)
         try:
-            mine = _connections_of(venue, url, venue in venue_urls, market, table, clock, rest, kept)
+            mine = venue_connections(venue, url, venue in venue_urls, market, table, clock, rest, kept)
         except VenueError as error:
             refused.append(error)
             log.error("%s", error)
@@ -220,40 +220,6 @@ def _connections(
         found += mine
     if refused and not found:
         raise refused[0]
-    return found
-
-
-def _connections_of(
-    venue: str, url: str, elsewhere: bool, market: MarketSettings, table: RowTable, clock: Clock, rest: RestClient,
-    kept: RecordedCodecs | None,
-) -> list[Connection]:  # fmt: skip
-    """Return one venue's connections to `url`; elsewhere: that is not the venue's own address, nor is its REST's.
-
-    kept: where everything that the codecs are given is recorded, if it is.
-    """
-    n = connections_needed(venue, len(market.underlyings), market.channels)
-    rest_url = rest_url_beside(url) if elsewhere else None
-    codecs = [make_codec(venue, market.underlyings, market.channels, table, rest_url, (i, n)) for i in range(n)]
-    if kept is not None:
-        made = {"venue": venue, "underlyings": market.underlyings, "channels": market.channels, "rest_url": rest_url}
-        codecs = [kept.codec(codec, url, {**made, "shard": (i, n)}) for i, codec in enumerate(codecs)]
-    found = []
-    for i, codec in enumerate(codecs):
-        name = venue if n == 1 else f"{venue} {i + 1}/{n}"
-        wait_s = 0.0 if elsewhere else i * BETWEEN_CONNECTIONS_S
-        on_state = partial(log.info, "%s %s", name)
-        found.append(
-            Connection(
-                shard_url(venue, url, (i, n)),
-                codec,
-                clock,
-                name=name,
-                rest=rest,
-                on_state=on_state,
-                start_after_s=wait_s,
-                fast_lane=market.fast_lane,
-            )
-        )
     return found
 
 

@@ -5,6 +5,7 @@ is ours: however we die, the kernel closes it and they end. Restarts wait longer
 """
 
 import atexit
+import contextlib
 import fcntl
 import logging
 import os
@@ -108,10 +109,9 @@ class Supervisor:
         (self.run_folder / HISTORIAN_FILE).unlink(missing_ok=True)
         if launch.source == "simulated" and not launch.venue_urls:
             market = launch.settings().market
-            port = free_port()
-            launch = self.launch = Launch(
-                **{**launch.__dict__, "venue_urls": {name: _simulator_url(name, port) for name in market.venues}}
-            )
+            port = free_port(len(market.venues))
+            urls = {name: _simulator_url(name, port + i) for i, name in enumerate(market.venues)}
+            launch = self.launch = Launch(**{**launch.__dict__, "venue_urls": urls})
             self._children.append(Child("simulator", _simulate_arguments(launch, port)))
         launch.write()
         names = ["feed", "engine"] + (["historian"] if launch.settings().history.enabled else [])
@@ -216,11 +216,19 @@ def exit_words(code: int) -> str:
         return f"killed by signal {-code}"
 
 
-def free_port() -> int:
-    """Return a TCP port that is free on this machine now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(count: int = 1) -> int:
+    """Return a TCP port that is free on this machine now, the first of `count` in a row."""
+    while True:
+        with contextlib.ExitStack() as probes:
+            first = 0
+            try:
+                for i in range(count):
+                    probe = probes.enter_context(socket.socket())
+                    probe.bind(("127.0.0.1", first + i if first else 0))
+                    first = first or int(probe.getsockname()[1])
+            except (OSError, OverflowError):
+                continue  # one of them is taken, or beyond the last port: try elsewhere
+            return first
 
 
 def _simulator_url(venue: str, port: int) -> str:
