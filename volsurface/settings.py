@@ -113,7 +113,9 @@ class MarketSettings(param.Parameterized):
         objects=["simulated", "live", "replay"],
         doc="Simulated venues on this machine, real venues, or a recording.",
     )
-    venues = param.List(default=["deribit"], item_type=str, doc="Venues to connect to.")
+    venues = param.List(
+        default=["deribit", "okx", "bybit", "binance", "derive"], item_type=str, doc="Venues to connect to."
+    )
     underlyings = param.List(default=["BTC", "ETH"], item_type=str, doc="Coins whose options are followed.")
     channels = param.List(default=["ticker", "book"], item_type=str, doc="Channels asked for per instrument.")
     rate = param.Number(

@@ -25,7 +25,7 @@ def launch(tmp_path: Path, *flags: str) -> Launch:
 def test_the_default_market_is_simulated(tmp_path: Path) -> None:
     made = launch(tmp_path)
     assert made.source == "simulated"
-    assert made.settings().market.venues == ["deribit"]
+    assert made.settings().market.venues == ["deribit", "okx", "bybit", "binance", "derive"]
     assert made.settings().market.underlyings == ["BTC", "ETH"]
 
 

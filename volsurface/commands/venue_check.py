@@ -108,16 +108,18 @@ async def _listen(venue: str, url: str | None, market: MarketSettings, rest: Res
     table.watch(group)
     watch = VenueWatch(table, connections)
     tasks = [asyncio.create_task(connection.run(stop)) for connection in connections]
-    await asyncio.wait(tasks, timeout=seconds)
-    watch.measure(clock.now_ns(), seconds)
-    # Read while connected: at the end every book is unknown again.
-    health, rows = table.health[venue], table.rows
-    told = rows["ts_venue_ns"] > 0
-    delays = (rows["ts_recv_ns"] - rows["ts_venue_ns"])[told] / 1e6
+    last_s = (
+        0.25 * seconds
+    )  # delays and rates are those of the last quarter: the first seconds are listings and snapshots
+    await asyncio.wait(tasks, timeout=seconds - last_s)
+    watch.measure(clock.now_ns(), seconds - last_s)
+    await asyncio.wait(tasks, timeout=last_s)
+    watch.measure(clock.now_ns(), last_s)
+    health = table.health[venue]  # read while connected: at the end every book is unknown again
     arrived = Arrived(
         venue, group.state, group.listed, health.quoted, sum(len(codec.books) for codec in group.codecs),
         group.subscribed, group.messages, health.messages_per_s, group.gaps, group.rejected,
-        float(np.median(delays)) if delays.size else float("nan"), _first_trouble(table, connections, health.quoted),
+        health.delay_ms, _first_trouble(table, connections, health.quoted),
     )  # fmt: skip
     stop.set()
     await asyncio.wait(tasks, timeout=3.0)

@@ -142,6 +142,8 @@ def _fit(picture: Picture) -> list[dict[str, Any]]:
     calendar = sum(v.verdict == "violated" for v in certificate.calendar)
     undecided = certificate.violations - butterfly - calendar
     surface = picture.surface
+    # Chips of several venues need the room of what the title says too.
+    crowded = certificate.ok and len(picture.publication.quotes.venues) > 1
     words = "certified" if certificate.ok else "not certified"
     if surface.state in ("stale", "fallback"):
         words += f", {surface.state}"
@@ -161,7 +163,8 @@ def _fit(picture: Picture) -> list[dict[str, Any]]:
               title=f"Distance of the fit to the mids; {well} of {len(smiles)} expiries have at least "
                     f"{100 * INSIDE_OK:.0f} % of their quotes around the fit"),
         _cell("arbitrage", "arbitrage", words, 2,
-              "" if surface.state == "uncertified" else f"{butterfly} butterfly, {calendar} calendar", title=title,
+              "" if surface.state == "uncertified" or crowded else f"{butterfly} butterfly, {calendar} calendar",
+              title=title,
               tone=_tone(surface), click=True),
     ]  # fmt: skip
 
@@ -193,7 +196,7 @@ def venue_chip(venue: dict[str, Any], stale_s: float) -> dict[str, Any]:
         value, tone = f"◐ stale {formatting.duration(age)}", "warn"
     else:
         value, tone = f"● {formatting.MISSING if lag is None else f'{lag:.0f} ms'}", "good"
-    return _cell(f"venue {name}", name, value, 1 if tone != "good" else 6, right=True, tone=tone, title=title)
+    return _cell(f"venue {name}", name, value, 1 if tone != "good" else 3, right=True, tone=tone, title=title)
 
 
 def _machine(hub: SurfaceHub, choices: Choices, state: PageState) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ KEY = (
     '<b style="color:var(--vs-bid)">▲ bid</b><b style="color:var(--vs-ask)">▼ ask</b><b>● mid</b>'
     '<b style="color:var(--vs-fit)">━ fit</b><b class="muted">× unused</b>'
 )
-SHAPES = '<b>▲ bid ▼ ask ● mid</b><b style="color:var(--vs-fit)">━ composite fit</b><b class="muted">× unused</b>'
+SHAPES = '<b>▲ bid ▼ ask</b><b style="color:var(--vs-fit)">━ fit</b><b class="muted">× unused</b>'
 TOOLTIPS = [
     ("strike", "@strike{0,0.[00]} @right"),
     ("bid / ask vol", "@bid{0.00} / @ask{0.00} %"),
@@ -123,7 +123,6 @@ class SmileView(Viewer):
         self.top.glyph("rejected", line_color=palette.muted)
         self.top.glyph("fit", line_color=palette.fit)
         self.top.glyph("violations", fill_color=palette.bad)
-        self.bottom.glyph("bars", line_color=palette.fit)
         self.bottom.marks["zero"].update(line_color=palette.line)
 
     def _colour(self) -> None:
@@ -135,9 +134,11 @@ class SmileView(Viewer):
             sides: dict[str, Any] = dict.fromkeys(("bid", "ask", "mid"), by_venue)
             names = "".join(f'<b style="color:{palette.venue(name)}">{escape(name)}</b>' for name in venues)
             self.card.key(names + SHAPES)
+            self.bottom.glyph("bars", line_color=by_venue)
         else:
             sides = {"bid": palette.bid, "ask": palette.ask, "mid": palette.mid}
             self.card.key(KEY)
+            self.bottom.glyph("bars", line_color=palette.fit)
         for name, colour in sides.items():
             self.top.glyph(name, fill_color=colour, line_color=colour)
 

@@ -10,7 +10,6 @@ from volsurface.dashboard.choices import Choices
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.picture import Picture
 from volsurface.dashboard.status_strip import venue_chip
-from volsurface.surface.venue_comparison import VenueComparison
 
 HEADS: list[str | tuple[str, str]] = [
     "venue",
@@ -29,12 +28,15 @@ HEADS: list[str | tuple[str, str]] = [
     "reconnects",
     ("connections", "Live connections of those the venue's limits require"),
     ("channels", "Subscriptions: one or more per instrument"),
-    ("in the fit", "Quotes that are points of the composite fit of the coin shown"),
+]
+BESIDE: list[str | tuple[str, str]] = [
+    "venue",
+    ("in the fit", "Quotes that are points of the composite fit"),
     ("weight", "Mean weight of those quotes beside their spread: size, age, and trust in the venue"),
     ("spread", "Median of ask vol minus bid vol, bp"),
-    ("residual", "Median of the venue's mid vol minus the composite's, bp"),
     ("basis", "The venue's forwards against the composite's, in units of 0.01 %, median of the expiries"),
     ("says", "Why quotes of the venue are not in the fit"),
+    ("residual", "Median of the venue's mid vol minus the composite's, bp, over all expiries; then by expiry"),
 ]
 
 
@@ -54,15 +56,12 @@ class VenuesView(Viewer):
         """Draw what is new."""
         venues = self.hub.status.get("venues", [])
         limit = float(self.hub.setting("thresholds", "stale_s", 10.0))
+        tables.put(self._table, tables.table(HEADS, [_row(venue, limit) for venue in venues]))
         picture = self.hub.picture(self.choices.underlying)
-        compared = {} if picture is None else {venue.venue: venue for venue in picture.venues}
-        rows = [_row(venue, limit, compared.get(venue["name"])) for venue in venues]
-        tables.put(self._table, tables.table(HEADS, rows))
         if picture is not None:
-            tables.put(self._residuals, _residuals(picture))
-            self.residuals.title(
-                f"VENUE − COMPOSITE · {self.choices.underlying}", "median of mid vol − fit, bp, by expiry"
-            )
+            tables.put(self._residuals, _beside(picture, [venue["name"] for venue in venues]))
+            facts = "median of the venue's mid vol − fit, bp, by expiry"
+            self.residuals.title(f"VENUE − COMPOSITE · {self.choices.underlying}", facts)
         kinds = [event for event in reversed(self.hub.events) if event["kind"] != "published"][:60]
         told = [_event(event) for event in kinds]
         html = (
@@ -80,7 +79,7 @@ class VenuesView(Viewer):
         return pn.Column(top, middle, bottom, sizing_mode="stretch_both", margin=0, styles={"gap": "8px"})
 
 
-def _row(venue: dict[str, Any], stale_s: float, compared: VenueComparison | None) -> list[tables.Cell]:
+def _row(venue: dict[str, Any], stale_s: float) -> list[tables.Cell]:
     chip = venue_chip(venue, stale_s)
     return [
         venue["name"],
@@ -96,28 +95,26 @@ def _row(venue: dict[str, Any], stale_s: float, compared: VenueComparison | None
         f"{venue['reconnects']:,}",
         f"{venue['connections_live']} of {venue['connections']}",
         f"{venue['subscribed']:,}",
-        *_beside(compared),
     ]
 
 
-def _beside(compared: VenueComparison | None) -> list[tables.Cell]:
-    """The cells that say how a venue stands to the composite."""
-    if compared is None:
-        return [formatting.MISSING] * 6
-    return [
-        f"{compared.n_used:,}",
-        _number(compared.weight, "{:.2f}"),
-        _number(compared.spread_bp, "{:.0f} bp"),
-        _number(compared.residual_bp, "{:+.1f} bp"),
-        _number(compared.basis_bp, "{:+.2f} bp"),
-        (compared.verdict, "text warn"),
+def _beside(picture: Picture, order: list[str]) -> str:
+    """How each venue stands to the composite as a table, in the order of the table above it."""
+    venues = sorted(picture.venues, key=lambda v: order.index(v.venue) if v.venue in order else len(order))
+    rows: list[list[tables.Cell]] = [
+        [
+            venue.venue,
+            f"{venue.n_used:,}",
+            _number(venue.weight, "{:.2f}"),
+            _number(venue.spread_bp, "{:.0f} bp"),
+            _number(venue.basis_bp, "{:+.2f} bp"),
+            (venue.verdict, "text warn"),
+            _number(venue.residual_bp, "{:+.1f} bp"),
+            *(_number(bp, "{:+.1f}") for bp in venue.residuals_bp),
+        ]
+        for venue in venues
     ]
-
-
-def _residuals(picture: Picture) -> str:
-    """The residuals as a table: a row per venue, a column per expiry."""
-    rows = [[venue.venue, *(_number(bp, "{:+.1f}") for bp in venue.residuals_bp)] for venue in picture.venues]
-    return tables.table(["venue", *picture.labels], rows)
+    return tables.table([*BESIDE, *picture.short_labels], rows)
 
 
 def _number(value: float | None, form: str) -> str:
