@@ -342,8 +342,13 @@ async def test_the_simulated_market_arrives_through_its_real_protocol(run_folder
         ({}, {}, ServiceError, r"no address of the simulated deribit; give --venue-url deribit="),
         ({"source": "replay"}, {}, ServiceError, "neither chain files nor a recording are given"),
         ({"source": "live", "venues": ["deribt"]}, {}, VenueError, "did you mean 'deribit'"),
-        ({}, {"venue_urls": {"okx": "ws://127.0.0.1:9"}}, ServiceError, "unknown venue in --venue-url 'okx'"),
-        ({}, {"venue_urls": {"deribit": "http://127.0.0.1:9"}}, VenueError, "http"),
+        (
+            {"venues": ["deribit"]},
+            {"venue_urls": {"okx": "ws://127.0.0.1:9"}},
+            ServiceError,
+            "unknown venue in --venue-url 'okx'",
+        ),
+        ({"venues": ["deribit"]}, {"venue_urls": {"deribit": "http://127.0.0.1:9"}}, VenueError, "http"),
     ],
 )
 async def test_what_cannot_be_started_is_refused_at_once(run_folder, market, arguments, error, said):
