@@ -387,6 +387,23 @@ def _rate(text: str) -> float:
         raise typer.BadParameter(f"rates are numbers separated by commas, found {text!r}") from None
 
 
+@bench.command("venues", epilog="Example: `volsurface bench venues --rate 20000 --seconds 600`")
+def bench_venues(
+    rate: Annotated[float, typer.Option(help="Messages per second of all venues together.")] = 20_000.0,
+    seconds: Annotated[float, typer.Option(help="How long to measure.")] = 60.0,
+    venues: Annotated[list[str] | None, typer.Option(help="Simulated venues; default all.")] = None,
+    underlyings: Annotated[str, typer.Option(help="Coins, separated by commas.")] = "BTC,ETH",
+    seed: Annotated[int, typer.Option(help="Seed of the simulated market.")] = 1,
+    as_json: JSON = False,
+) -> None:
+    """All venues at once: connections kept, lag, and the composite against the true vols and each venue alone."""
+    from volsurface.bench import venues as bench_of_venues
+    from volsurface.simulator.main import VENUES
+
+    names = [name for text in venues or VENUES for name in text.split(",")]
+    raise typer.Exit(bench_of_venues.main(rate, seconds, names, underlyings.split(","), seed, as_json))
+
+
 @bench.command("start")
 def bench_start(as_json: JSON = False) -> None:
     """From the first command to a moving surface in the browser, with a warm and a cold kernel cache."""

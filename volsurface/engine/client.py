@@ -9,6 +9,7 @@ from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, running_servers
 from volsurface.io.publication import NewestPublications
 from volsurface.io.transport.unix import UnixChannel
 from volsurface.io.transport.wire import CONTROL, SLOTS, Channel, decode_map, encode_map
+from volsurface.surface.surface import Surface
 
 
 class LiveClient:
@@ -16,6 +17,7 @@ class LiveClient:
 
     surfaces: newest publication by underlying. previews: while the kernels of a first start are compiled, the free fit of
     underlyings without a surface, not certified: for a page to say so, and no surface to anyone else. status: the engine's status (see docs/architecture.md).
+    venue_surfaces: by underlying and venue, the surface of that venue's quotes alone, where several quote; seconds old.
     settings: {section: {name: value}} in force, with `settings_version`. events: those of the last poll that brought any.
     engine: a channel to use instead of the run folder's socket. connected: whether the last poll was answered; `error` says why not.
     """
@@ -30,6 +32,7 @@ class LiveClient:
         )  # a change must not wait behind a held poll
         self._request = {"epoch": 0, "cursor": 0, "event_cursor": 0}
         self.surfaces, self.previews = NewestPublications(), NewestPublications()
+        self.venue_surfaces: dict[str, dict[str, Surface]] = {}
         self.status: dict[str, Any] = {}
         self.settings: dict[str, dict[str, Any]] = {}
         self.settings_version = 0
@@ -59,6 +62,11 @@ class LiveClient:
                 self.previews.drop(name.removeprefix("preview."))
                 if body:  # empty: there is a surface now
                     self.previews.put(name.removeprefix("preview."), body)
+            elif name.startswith("venues."):
+                surfaces = decode_map(body)
+                self.venue_surfaces[name.removeprefix("venues.")] = {
+                    venue: Surface.from_dict(surface) for venue, surface in surfaces.items()
+                }
             elif name == "status":
                 self.status = decode_map(body)
             elif name == "settings":

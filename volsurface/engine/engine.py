@@ -37,6 +37,7 @@ from volsurface.io.transport.unix import UnixChannel, UnixServer
 from volsurface.io.transport.wire import CONTROL, SLOTS, Channel, decode_map, encode_map
 from volsurface.market.quote import EVENT_KINDS, SEVERITIES
 from volsurface.settings import Settings, setting_names
+from volsurface.surface.surface import Surface
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,9 @@ class Engine:
             self._publish,
             self._found,
             self._begun,
+            self._venue_fitted,
         )
+        self._venue_surfaces: dict[str, dict[str, Any]] = {name: {} for name in settings.market.underlyings}
         self._surface_ids = dict.fromkeys(settings.market.underlyings, 0)
         self._listed = 0
         self._feed_error = "waiting for the feed"
@@ -385,6 +388,11 @@ class Engine:
                 work=finding.kind, error_bp=error_bp, threshold_bp=threshold_bp, expiry_ns=finding.expiry_ns,
                 step=finding.step,
             )  # fmt: skip
+
+    def _venue_fitted(self, underlying: str, venue: str, surface: Surface) -> None:
+        """Tell the surface of one venue's quotes alone, beside those of the others."""
+        self._venue_surfaces[underlying][venue] = surface.to_dict()
+        self.slots.set(f"venues.{underlying}", encode_map(self._venue_surfaces[underlying]))
 
     def _spot(self, underlying: str) -> float:
         """Return the middle index of the venues in the fit that tell one, else of any; NaN when none does."""

@@ -113,6 +113,11 @@ class UnderlyingState:
         self._inverse = np.array([i.settlement == COIN for i in self.instruments])
         self._unit = np.array([i.price_unit_size for i in self.instruments])
 
+    @property
+    def venues(self) -> tuple[str, ...]:
+        """The venues that list this underlying, in the order of listing."""
+        return tuple(dict.fromkeys(instrument.venue for instrument in self.instruments))
+
     def refit_all(self) -> None:
         """Let the next step refit everything: the fit settings have changed."""
         self._refitted_ns = 0
@@ -281,6 +286,14 @@ class UnderlyingState:
             quote_time_ns=rows["ts_recv_ns"],
             iid=rows["iid"],
         )
+
+    def venue_surface(self, rows: np.ndarray, venue: str, now_ns: int, options: FitOptions) -> Surface | None:
+        """Return the surface of one venue's quotes in the feed's rows; None where it lists nothing. Never published."""
+        if not self.iids.size:
+            return None
+        keep = (self._expiry_ns > now_ns) & (self._venue == venue)
+        alone = replace(options, excluded_venues=(), silent_venues=())
+        return fit_chain(self.chain(rows.take(self.iids), keep, now_ns), alone).surface if keep.any() else None
 
     def _refit(
         self, mine: np.ndarray, now_ns: int, options: FitOptions, moved: Surface | None, along: np.ndarray,

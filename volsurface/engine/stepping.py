@@ -18,7 +18,9 @@ from volsurface.engine.materiality import Thresholds
 from volsurface.engine.step import StepResult, UnderlyingState
 from volsurface.market.instrument import Instrument
 from volsurface.surface.options import FitOptions
+from volsurface.surface.surface import Surface
 
+VENUE_FIT_S = 1.0  # between two fits of one venue's quotes alone, all underlyings and venues in turn
 LONGEST_PAUSE_S = 0.1  # an underlying is stepped without a change too: surfaces become stale, expiries pass
 
 
@@ -85,7 +87,8 @@ class Stepper:
 
     inputs: asked before each step. rows: the feed's rows by id; copied before each step. encode: makes a message of a result
     that is to be published, in the stepping thread. begun(name, inputs), publish(name, result, message, inputs, ms) and
-    found(finding) are called on the loop's thread.
+    found(finding) are called on the loop's thread, and so is venue_fitted(name, venue, surface): the surface of one venue's
+    quotes alone, made now and then where several quote.
     """
 
     def __init__(
@@ -97,10 +100,14 @@ class Stepper:
         publish: Callable[[str, StepResult, bytes, Inputs, float], None],
         found: Callable[[Finding], None],
         begun: Callable[[str, Inputs], None] = lambda name, inputs: None,
+        venue_fitted: Callable[[str, str, Surface], None] = lambda name, venue, surface: None,
     ) -> None:
         self.waiting = {name: Waiting(name) for name in names}
         self._inputs, self._rows, self._encode, self._publish, self._found = inputs, rows, encode, publish, found
         self._begun = begun
+        self._venue_fitted = venue_fitted
+        self._venue_fit_due_s = 0.0
+        self._venue_turns: dict[str, int] = dict.fromkeys(names, 0)
         self._fresh = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "step")
 
@@ -140,10 +147,10 @@ class Stepper:
         rows = self._rows()
         if not rows.size:
             return
-        changed, inputs = waiting.begin(), self._inputs()
+        changed, inputs, rows = waiting.begin(), self._inputs(), rows.copy()
         self._begun(name, inputs)
         result, message, ms = await loop.run_in_executor(
-            self._thread, self._work, name, waiting.state, rows.copy(), changed, inputs
+            self._thread, self._work, name, waiting.state, rows, changed, inputs
         )
         self._publish(name, result, message, inputs, ms)
         for at_once in result.findings:
@@ -152,6 +159,22 @@ class Stepper:
             finding: Finding | None = await loop.run_in_executor(self._thread, refit, skipped)
             if finding is not None:
                 self._found(finding)
+        if loop.time() >= self._venue_fit_due_s:
+            await self._fit_a_venue(name, rows, inputs)
+
+    async def _fit_a_venue(self, name: str, rows: np.ndarray, inputs: Inputs) -> None:
+        """Fit the next venue's quotes alone, where several quote."""
+        loop, state = asyncio.get_running_loop(), self.waiting[name].state
+        self._venue_fit_due_s = loop.time() + VENUE_FIT_S
+        venues = state.venues
+        if len(venues) > 1 and state.fit is not None:
+            venue = venues[self._venue_turns[name] % len(venues)]
+            self._venue_turns[name] += 1
+            surface: Surface | None = await loop.run_in_executor(
+                self._thread, state.venue_surface, rows, venue, inputs.now_ns, inputs.options
+            )
+            if surface is not None:
+                self._venue_fitted(name, venue, surface)
 
     def step_now(self, name: str, inputs: Inputs) -> None:
         """Take one step at once, in this thread, without audits: a replay's."""
