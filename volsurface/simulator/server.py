@@ -24,6 +24,7 @@ STOP_WITHIN_S = 2.0  # for the closing handshakes; then the sockets are cut
 MAX_REQUEST_BYTES = 1 << 20
 BACKLOG_BYTES = 32 << 20  # unread bytes at which a slow reader is dropped
 CLOSE_S = 10.0  # wait for the closing handshake
+TEXT_FRAME = 0x81  # final fragment, opcode text; a server does not mask
 
 
 class VenueServer:
@@ -185,9 +186,6 @@ def text_frame(payload: bytes) -> bytes:
     if size < 65536:
         return b"\x81\x7e" + size.to_bytes(2, "big") + payload
     return b"\x81\x7f" + size.to_bytes(8, "big") + payload
-
-
-TEXT_FRAME = 0x81  # final fragment, opcode text; a server does not mask
 
 
 def _response(status: int, body: bytes) -> Response:
