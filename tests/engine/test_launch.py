@@ -100,3 +100,29 @@ def test_flags_become_arguments() -> None:
         "allow-anonymous": False,
     }
     assert flag_arguments(flags) == ["--venues", "deribit", "okx", "bybit", "--rate", "5.0", "--no-history"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--replay", "REC", "--venues", "deribit"], "cannot be joined"),
+        (["--replay", "REC", "--record", "OTHER"], "cannot be joined"),
+        (["--replay", "REC"], "cannot read the recording"),
+        (["--record", "OTHER", "--chains", "CHAIN"], "there are none in chain files"),
+    ],
+)
+def test_recordings_that_cannot_be_meant_are_refused(tmp_path: Path, flags: list[str], words: str) -> None:
+    chain = tmp_path / "chain.csv"
+    chain.write_text("timestamp\n")
+    flags = [str(chain) if flag == "CHAIN" else str(tmp_path / flag) if flag.isupper() else flag for flag in flags]
+    with pytest.raises(VolSurfaceError, match=words):
+        launch_from_flags([*flags, "--data", str(tmp_path / "data")])
+
+
+def test_where_to_record_is_written_down_for_the_services(tmp_path: Path) -> None:
+    launch = launch_from_flags(["--record", str(tmp_path / "rec"), "--data", str(tmp_path)])
+    launch.write()
+    read = Launch.read(launch.run_folder)
+    assert read is not None
+    assert read.record == str(tmp_path / "rec")
+    assert read.recording is None
