@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
+from made_chains import made_chain
 from surfaces import MARKET_NS, publication
 
-from volsurface.bench.history_faults import BLOCK_US, START, write_second
+import volsurface as vs
+from volsurface.bench.history_faults import BLOCK_US, START, open_writer, write_second
+from volsurface.engine.chain_fit import fit_chain
 from volsurface.engine.history_rows import HistoryRows
 from volsurface.errors import HistoryError
 from volsurface.io.history.compaction import Ages
@@ -18,6 +22,7 @@ from volsurface.io.history.reader import History
 from volsurface.io.history.schema import VERSION
 from volsurface.io.history.segments import hot_segments, load_state
 from volsurface.io.history.writer import Writer
+from volsurface.surface.options import FitOptions
 
 S = 10**9
 
@@ -188,3 +193,27 @@ def test_events_of_a_kind(writer: Writer) -> None:
         assert history.events()["kind"].tolist() == ["disk", "restart"]
         assert history.events(since=START * S, kind="disk")["text"].tolist() == ["full"]
         assert len(history.events(since=(START + 1) * S)) == 0
+
+
+def test_a_surface_from_the_history_prices_bit_for_bit_and_its_certificate_is_proved(new_store: Path) -> None:
+    fit = fit_chain(made_chain(), FitOptions())
+    surface = fit.surface
+    assert surface.state == "certified"
+    now_ns = surface.valuation_time_ns
+    writer = open_writer(new_store)
+    rows = HistoryRows(writer)
+    rows.begin(now_ns)
+    rows.publication(replace(publication(), surface=surface, quotes=fit.quotes))
+    writer.close()
+    with History(new_store) as history:
+        stored = history.surface_at(now_ns, surface.underlying)
+    strikes = np.linspace(20_000.0, 300_000.0, 400)
+    for one, other in zip(surface.smiles, stored.smiles, strict=True):
+        assert np.asarray(one.vol(strikes)).tobytes() == np.asarray(other.vol(strikes)).tobytes()
+        between = one.expiry_ns - 86_400 * 10**9
+        if between > surface.smiles[0].expiry_ns:
+            assert (
+                np.asarray(surface.vol(strikes, between)).tobytes()
+                == np.asarray(stored.vol(strikes, between)).tobytes()
+            )
+    assert vs.verify(stored).ok
