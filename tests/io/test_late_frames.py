@@ -1,7 +1,9 @@
 """During an overload the newest ticker of each instrument is decoded, every change of a book is, and nothing waits long."""
 
+from itertools import pairwise
+
 from volsurface.bench.ingest import OPTIONS, TIME_MS, book_frame, ready_codec, symbol, ticker_frame
-from volsurface.io.late_frames import FULL_READ_BYTES, LONGEST_WAIT_NS, LateFrames
+from volsurface.io.late_frames import FIRST_WAIT_NS, FULL_READ_BYTES, LONGEST_WAIT_NS, LateFrames
 from volsurface.market.row_table import RowTable
 
 NOW = TIME_MS * 1_000_000
@@ -62,13 +64,18 @@ def test_what_is_no_market_data_finds_everything_before_it_decoded() -> None:
     assert decoder.codec.rejected == 0
 
 
-def test_an_overload_that_does_not_end_makes_nothing_wait_longer() -> None:
+def test_an_overload_that_does_not_end_makes_frames_wait_longer_up_to_a_limit() -> None:
     decoder = Decoder()
-    step = LONGEST_WAIT_NS // 4
-    for n in range(9):
-        decoder.read(FULL, NOW + n * step, ticker_frame(0, n))
-    assert [frame for frame, _ in decoder.decoded] == [ticker_frame(0, 3), ticker_frame(0, 7)]
-    assert decoder.late.waiting == 1
+    times = [NOW + n * FIRST_WAIT_NS // 4 for n in range(200)]
+    for n, now_ns in enumerate(times):
+        decoder.read(FULL, now_ns, ticker_frame(0, n))
+    decoded = [times.index(now_ns) for _, now_ns in decoder.decoded]
+    assert decoded[:4] == [3, 11, 27, 59]  # after 20, 40, 80 and 160 ms
+    assert {later - sooner for sooner, later in pairwise(decoded[3:])} == {32}
+    assert decoder.late.wait_ns == LONGEST_WAIT_NS
+    decoder.read(SHORT, times[-1] + 1)
+    assert decoder.late.wait_ns == FIRST_WAIT_NS
+    assert decoder.late.waiting == 0
 
 
 def test_the_rows_at_the_end_are_those_of_a_feed_that_decoded_everything() -> None:

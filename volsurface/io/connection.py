@@ -21,7 +21,7 @@ from websockets.uri import parse_uri
 from volsurface.clock import NS_PER_S, Clock
 from volsurface.errors import VenueError
 from volsurface.io.fast_lane import FastLane
-from volsurface.io.late_frames import LONGEST_WAIT_NS, LateFrames, PatientCodec
+from volsurface.io.late_frames import LateFrames, PatientCodec
 from volsurface.io.rest import RestClient
 from volsurface.venues.codec import Codec, HttpRequest
 
@@ -239,7 +239,7 @@ class Connection:
         def read_done() -> None:
             nonlocal decoding
             if late is not None and late.waiting and (decoding is None or decoding.when() <= loop.time()):
-                decoding = loop.call_later(LONGEST_WAIT_NS / NS_PER_S, late.decode)  # in case nothing more is read
+                decoding = loop.call_later(late.wait_ns / NS_PER_S, late.decode)  # in case nothing more is read
             for answer in codec.frames_to_send():
                 answers.put_nowait(answer)
             for request in codec.requests_to_make():

@@ -10,7 +10,8 @@ from typing import Protocol, runtime_checkable
 from volsurface.clock import NS_PER_MS
 
 FULL_READ_BYTES = 128 << 10  # a read this long means that the socket holds more than we keep up with
-LONGEST_WAIT_NS = 20 * NS_PER_MS  # a frame waits no longer, however busy we are
+# A frame waits so long at first, and twice as long each time that was not enough: what lasts needs more to be superseded.
+FIRST_WAIT_NS, LONGEST_WAIT_NS = 20 * NS_PER_MS, 160 * NS_PER_MS
 
 
 @runtime_checkable
@@ -29,7 +30,7 @@ class LateFrames:
     """Frames of one connection that wait for the end of an overload.
 
     receive: decodes one frame as received at a time; it never raises.
-    active: whether the last read was a full one. A frame that is passed over is counted in `codec.superseded`, and in
+    active: whether the last read was a full one. wait_ns: how long a frame may wait now. A frame that is passed over is counted in `codec.superseded`, and in
     `codec.messages` like any other.
     """
 
@@ -39,11 +40,16 @@ class LateFrames:
         self._waiting: dict[bytes, tuple[bytes, int]] = {}
         self._since_ns = 0
         self.active = False
+        self.wait_ns = FIRST_WAIT_NS
 
     def begin_read(self, size: int, now_ns: int) -> None:
         """Learn how much one read of the socket has brought: a full one is the sign of an overload, a short one of its end."""
         self.active = size >= FULL_READ_BYTES
-        if self._waiting and (not self.active or now_ns - self._since_ns >= LONGEST_WAIT_NS):
+        if not self.active:
+            self.wait_ns = FIRST_WAIT_NS
+            self.decode()
+        elif self._waiting and now_ns - self._since_ns >= self.wait_ns:
+            self.wait_ns = min(2 * self.wait_ns, LONGEST_WAIT_NS)
             self.decode()
         if not self._waiting:
             self._since_ns = now_ns
