@@ -46,7 +46,7 @@ def run(root: Path, days: int = 365, progress: bool = False) -> dict[str, float]
         flushed = writer.flush()
         assert not flushed.trouble, flushed.trouble
         written += flushed.bytes
-        for _ in range(RETIRE_EVERY_FLUSHES):
+        for _ in range(2 * RETIRE_EVERY_FLUSHES):  # half a day is time enough to give a day up and to delete it
             assert writer.maintain() == ""
         largest = max(largest, writer.size())
     with History(root) as history:

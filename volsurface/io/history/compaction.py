@@ -37,6 +37,7 @@ from volsurface.io.history.segments import (
 )
 
 DAY_US = 86_400 * US_PER_S
+FULL = 0.98  # of the size allowed: what is given up is deleted ten minutes later, and more is written meanwhile
 
 
 class DamagedSegment(HistoryError):
@@ -257,7 +258,7 @@ class Compactor:
         for kept in (False, True):
             candidates = [(name, table) for table in COMPACTED if TABLES[table].kept is kept for name in sizes[table]]
             for name, table in sorted(candidates):
-                if total > self.limits.max_bytes and name < newest and (table, name) not in gone:
+                if total > FULL * self.limits.max_bytes and name < newest and (table, name) not in gone:
                     total -= sizes[table][name]
                     yield table, name
 
