@@ -12,13 +12,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import FloatRect, Page, sync_playwright
 
 from volsurface.bench.browser import CHROMIUM_FLAGS, chromium, wait_for_page
 from volsurface.commands.serve import panel_command
 from volsurface.engine.supervisor import free_port
 
 ROOT = Path(__file__).parents[1]
+COMPOSITE = "composite-smile"  # the card of the smile alone, once every venue has quoted
 # name, width, height, query, tab
 PICTURES = (
     ("page-dark", 1600, 950, "", "Live"),
@@ -26,6 +27,7 @@ PICTURES = (
     ("page-small", 1280, 720, "", "Live"),
     ("page-fit", 1600, 950, "", "Fit & arbitrage"),
     ("page-venues", 1600, 950, "", "Venues"),
+    (COMPOSITE, 1600, 950, "", "Live"),
     ("page-history", 1600, 950, "", "History"),
     ("page-system", 1600, 950, "", "System"),
 )
@@ -66,7 +68,7 @@ def take_pictures(base: str, executable: str, out: Path) -> int:
                 page.get_by_role("tab", name=tab).click()
                 page.wait_for_timeout(2500)  # tables are drawn once a second
             path = out / f"{name}.png"
-            page.screenshot(path=path)
+            page.screenshot(path=path, clip=smile_card(page) if name == COMPOSITE else None)
             if path.stat().st_size > MOST_BYTES:
                 faults.append(f"{path.name} has {path.stat().st_size} bytes; at most {MOST_BYTES} are wanted")
             print(f"{path} {path.stat().st_size // 1000} kB")
@@ -75,6 +77,16 @@ def take_pictures(base: str, executable: str, out: Path) -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0
+
+
+def smile_card(page: Page) -> FloatRect:
+    """Return where the card of the smile is: from its title to those of the cards beside and beneath it."""
+    page.get_by_text("derive").nth(1).wait_for()  # in the smile's key, beside the switch of the venue
+    page.wait_for_timeout(5000)
+    boxes = [page.get_by_text(title).first.bounding_box() for title in ("SMILE ·", "SURFACE ·", "VOL MAP")]
+    smile, surface, below = (box or {"x": 0.0, "y": 0.0, "width": 0.0, "height": 0.0} for box in boxes)
+    left, top = smile["x"] - 10, smile["y"] - 6
+    return {"x": left, "y": top, "width": surface["x"] - 18 - left, "height": below["y"] - 8 - top}
 
 
 def wait_until_it_moves(page: Page) -> None:
