@@ -288,6 +288,31 @@ async def test_a_venue_that_is_down_does_not_stop_the_others(run_folder):
     assert not (run_folder / FEED_SOCKET).exists()
 
 
+async def test_a_venue_without_the_coins_is_down_with_its_reason_and_the_others_go_on(run_folder, monkeypatch, caplog):
+    def make(venue: str, underlyings: object, channels: object, sink: RowTable, *_: object) -> FakeCodec:
+        if venue == "okx":
+            raise VenueError("okx: unknown underlying 'DOGE'. Allowed: BTC, ETH")
+        return FakeCodec(venue, sink)
+
+    monkeypatch.setattr(venue_connections, "make_codec", make)
+    monkeypatch.setattr(venue_connections, "connections_needed", lambda *_: 1)
+    async with FakeVenue("[3, 0.5]") as url:
+        urls = {"deribit": url, "okx": "ws://127.0.0.1:9"}
+        async with running(run_folder, "deribit", "okx", venue_urls=urls) as puller:
+            await pull_until(puller, lambda: len(puller.directory) == 1)
+            assert states(puller) == {"deribit": "live", "okx": "down"}
+    assert "okx: unknown underlying 'DOGE'. Allowed: BTC, ETH" in caplog.text
+
+
+@pytest.mark.usefixtures("fake_codecs")
+async def test_several_connections_are_one_venue(run_folder, monkeypatch):
+    monkeypatch.setattr(venue_connections, "connections_needed", lambda *_: 3)
+    venue = FakeVenue("[3, 0.5]", "[4, 0.25]")
+    async with venue as url, running(run_folder, "deribit", venue_urls={"deribit": url}) as puller:
+        await pull_until(puller, lambda: puller.venues.size == 1 and int(puller.venues["messages"][0]) == 6)
+        assert states(puller) == {"deribit": "live"}
+
+
 @pytest.mark.usefixtures("fake_codecs")
 async def test_a_mistake_of_ours_in_one_connection_is_said_and_tried_again(run_folder, monkeypatch, caplog):
     monkeypatch.setattr(feed, "RETRY_S", 0.01)

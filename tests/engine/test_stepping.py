@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import numpy as np
 from made_rows import NOW, made_market
 
+from volsurface.engine import stepping
 from volsurface.engine.materiality import Thresholds
 from volsurface.engine.stepping import Inputs, Stepper
 from volsurface.surface.options import FitOptions
@@ -100,3 +102,41 @@ async def test_a_new_listing_waits_for_the_step_to_end() -> None:
     assert waiting.begin().size == 0
     assert waiting.state.iids.tolist() == [0, 1]
     stop.set()
+
+
+async def test_where_several_venues_quote_each_is_fitted_alone_in_turn(monkeypatch) -> None:
+    monkeypatch.setattr(stepping, "VENUE_FIT_S", 0.0)
+    market, stop, found = Market(), asyncio.Event(), {}
+    state = market.stepper.waiting["BTC"].state
+    ours = [
+        i for waiting in (market.stepper.waiting["BTC"],) for _, instruments in waiting._listed for i in instruments
+    ]
+    others = [replace(instrument, venue="okx") for instrument in ours]
+    market.rows = np.concatenate([market.rows, market.rows])
+    market.rows["iid"] = np.arange(market.rows.size)
+    market.stepper.waiting["BTC"].list(list(range(len(ours), 2 * len(ours))), others)
+    market.stepper._venue_fitted = lambda name, venue, surface: found.update({(name, venue): surface})
+    running = asyncio.create_task(market.stepper.run(stop, lambda: 0.001))
+    market.stepper.note(np.arange(market.rows.size))
+    await market.until(lambda: len(found) == 2)
+    stop.set()
+    await asyncio.wait_for(running, 30)
+    assert state.venues == ("deribit", "okx")
+    assert found.keys() == {("BTC", "deribit"), ("BTC", "okx")}
+    for surface in found.values():
+        assert surface.state == "certified"
+        assert [smile.n_quotes for smile in surface.smiles] == [
+            smile.n_quotes // 2 for smile in state.fit.surface.smiles
+        ]
+
+
+async def test_one_venue_is_not_fitted_twice(monkeypatch) -> None:
+    monkeypatch.setattr(stepping, "VENUE_FIT_S", 0.0)
+    market, stop, found = Market(), asyncio.Event(), []
+    market.stepper._venue_fitted = lambda *said: found.append(said)
+    running = asyncio.create_task(market.stepper.run(stop, lambda: 0.001))
+    market.stepper.note(np.arange(market.rows.size))
+    await market.until(lambda: len(market.steps) >= 3)
+    stop.set()
+    await asyncio.wait_for(running, 30)
+    assert not found

@@ -1,5 +1,7 @@
 """The supervisor's rules: a dead child is started again, later each time it dies at once, and one server owns a folder."""
 
+import contextlib
+import socket
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,10 @@ def test_small_helpers_of_the_places(tmp_path: Path) -> None:
     assert read_json(tmp_path / "absent.json") is None
     (tmp_path / "half.json").write_text("{")
     assert read_json(tmp_path / "half.json") is None
+
+
+def test_ports_in_a_row_are_all_free() -> None:
+    first = free_port(5)
+    with contextlib.ExitStack() as held:
+        for port in range(first, first + 5):
+            held.enter_context(socket.socket()).bind(("127.0.0.1", port))
