@@ -52,6 +52,7 @@ PURE = {
     "engine/audit.py",
     "engine/chain_fit.py",
     "engine/expiry_fits.py",
+    "engine/refinement.py",
     "engine/last_quotes.py",
     "engine/venue_status.py",
 }

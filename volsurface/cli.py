@@ -154,11 +154,12 @@ def fit(
     underlying: Annotated[str | None, typer.Option(help="Only this coin.")] = None,
     settings: Annotated[Path | None, typer.Option(help="Fit settings: TOML with a table named fit.")] = None,
     smiles: Annotated[bool, typer.Option(help="Also print a line per expiry.")] = False,
+    model: Annotated[str | None, typer.Option(help="svi, mixture or automatic, in place of the settings'.")] = None,
 ) -> None:
     """Fit every snapshot of chain files; print a table of them, or JSON."""
     from volsurface.commands.reports import print_fits
 
-    raise typer.Exit(print_fits(Console(), chains, as_json, at, underlying, settings, smiles))
+    raise typer.Exit(print_fits(Console(), chains, as_json, at, underlying, settings, smiles, model))
 
 
 @app.command(

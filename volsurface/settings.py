@@ -13,7 +13,7 @@ import param
 import tomli_w
 
 from volsurface.errors import SettingsError, unknown_name
-from volsurface.surface.options import WEIGHTINGS, FitOptions
+from volsurface.surface.options import MODELS, SVI_ONLY, WEIGHTINGS, FitOptions
 
 
 class FitSettings(param.Parameterized):
@@ -45,6 +45,11 @@ class FitSettings(param.Parameterized):
     stale_after_s = param.Number(
         60.0, bounds=(1.0, 3600.0), doc="Quotes this many seconds older than their expiry's median age leave the fit."
     )
+    model: Any = param.Selector(
+        default=SVI_ONLY,
+        objects=list(MODELS),
+        doc="SVI; a certified mixture of two SVI surfaces where nearer the quotes; or that only where more are inside.",
+    )
 
     def options(self) -> FitOptions:
         """Return the frozen value that crosses into the pure rooms."""
@@ -57,6 +62,7 @@ class FitSettings(param.Parameterized):
             outlier_spreads=self.outlier_spreads,
             min_days=self.min_hours / 24,
             stale_after_s=self.stale_after_s,
+            model=self.model,
         )
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from volsurface.engine.chain_fit import ChainFit, fit_chain
+from volsurface.engine.chain_fit import ChainFit, fit_refined
 from volsurface.engine.warm import compile_kernels
 from volsurface.errors import ArbitrageError, ChainFileError, SettingsError
 from volsurface.io.chain_files import read_chains
@@ -38,12 +38,14 @@ def warm_with_progress(console: Console) -> None:
 
 def print_fits(
     console: Console, paths: list[Path], as_json: bool, at: str | None, underlying: str | None,
-    settings_file: Path | None, with_smiles: bool,
+    settings_file: Path | None, with_smiles: bool, model: str | None = None,
 ) -> int:  # fmt: skip
     """Fit every snapshot of the files in time order; return 0, or 1 when one could not be fitted at all."""
     settings = Settings()
     if settings_file is not None:
         settings.update(read_settings_file(settings_file), str(settings_file))
+    if model is not None:
+        settings.update({"fit": {"model": model}}, "--model")
     options = settings.fit.options()
     compile_kernels()  # else the first snapshot's time would be the compiler's
     chains = [chain for path in paths for chain in read_chains(path, at=at, underlying=underlying)]
@@ -53,7 +55,7 @@ def print_fits(
     hide = as_json or len(chains) < 5 or not sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=hide) as bar:
         for chain in bar.track(chains, description="fitting"):
-            fits.append(fit_chain(chain, options, timer=time.perf_counter_ns))
+            fits.append(fit_refined(chain, options, timer=time.perf_counter_ns))
     if as_json:
         documents = [{**fit.surface.to_dict(), "timing_ms": fit.timing_ms} for fit in fits]
         print(json.dumps(documents[0] if len(documents) == 1 else documents, allow_nan=False))
@@ -144,6 +146,11 @@ def _totals(fits: list[ChainFit]) -> str:
             f"\n{fit.surface.underlying} {fit.surface.to_dict()['valuation_time'][:19]} {fit.surface.state}: {fit.surface.state_reason}"
             for fit in fits
             if fit.surface.state_reason
+        )
+        + "".join(
+            f"\n{fit.surface.underlying} {fit.surface.to_dict()['valuation_time'][:19]} {fit.words}"
+            for fit in fits
+            if fit.words
         )
     )
 

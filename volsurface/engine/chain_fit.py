@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from volsurface.engine.expiry_fits import ExpiryFits, Quoted
+from volsurface.engine.refinement import refined_at_once
 from volsurface.market import cleaning
 from volsurface.market.chain import Chain
 from volsurface.market.composite import Composite, composite
@@ -17,7 +18,7 @@ from volsurface.pricing.implied_vol import implied_vols
 from volsurface.pricing.status import BELOW_INTRINSIC
 from volsurface.settings import FitSettings
 from volsurface.surface.certificate import UNDECIDED, Certificate, Verdict, certify
-from volsurface.surface.options import FitOptions
+from volsurface.surface.options import SVI_ONLY, FitOptions
 from volsurface.surface.quoted import REASON_CODE, QuotedVols
 from volsurface.surface.smile import Smile
 from volsurface.surface.surface import Surface
@@ -33,18 +34,30 @@ STAGES = ("clean", "implied_vol", "calibrate", "certify")
 class ChainFit:
     """surface: the fitted surface. quotes: every quote of the chain beside the fit, by expiry, then strike.
 
-    timing_ms: milliseconds per stage (STAGES) when the caller gave a timer, else empty.
+    timing_ms: milliseconds per stage (STAGES) when the caller gave a timer, else empty. words, gain: of the refinement to a
+    mixture (`refinement.Refined`), where one was asked for.
     """
 
     surface: Surface
     quotes: QuotedVols
     timing_ms: dict[str, float]
+    words: str = ""
+    gain: float | None = None
 
 
 def fit_surface(chain: Chain, settings: FitSettings | FitOptions | None = None) -> Surface:
     """Return the surface of a chain, fitted from nothing else; `settings` as on the page, default when None."""
     options = settings.options() if isinstance(settings, FitSettings) else settings
-    return fit_chain(chain, options or FitOptions()).surface
+    return fit_refined(chain, options or FitOptions()).surface
+
+
+def fit_refined(chain: Chain, options: FitOptions, timer: Callable[[], int] | None = None) -> ChainFit:
+    """Fit a chain from nothing else, then its mixture where `options.model` asks for one; that is "refine" in `timing_ms`."""
+    fit = fit_chain(chain, options, timer=timer)
+    began = timer() if timer else 0
+    refined = refined_at_once(fit.surface, fit.quotes, options)
+    spent = {"refine": (timer() - began) / 1e6} if timer and options.model != SVI_ONLY else {}
+    return ChainFit(refined.surface, refined.quotes, fit.timing_ms | spent, refined.words, refined.gain)
 
 
 def fit_chain(

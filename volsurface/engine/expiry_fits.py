@@ -11,7 +11,7 @@ from volsurface.surface.calibration import Slices, calibrate, slices
 from volsurface.surface.essvi import fit_essvi
 from volsurface.surface.faults import crossing_expiry
 from volsurface.surface.options import FitOptions
-from volsurface.surface.quality import refusal
+from volsurface.surface.quality import closeness, refusal
 from volsurface.surface.quoted import REASON_CODE, QuotedVols
 from volsurface.surface.repair import borrow, repair
 from volsurface.surface.smile import Smile
@@ -259,12 +259,10 @@ class ExpiryFits:
         x = points.slices.k - m
         w = a + b * (rho * x + np.sqrt(x * x + sigma * sigma))
         vol = np.sqrt(np.maximum(w, 0.0) / self._years[self._place[rows]])
-        error = np.where(used, np.abs(vol - quotes.mid_vol[rows]) * 1e4, 0.0)
-        inside = used & (vol >= quotes.bid_vol[rows] - 1e-9) & (vol <= quotes.ask_vol[rows] + 1e-9)
         count = np.maximum(np.bincount(slot, used, n), 1)
-        share = np.bincount(slot, inside, n) / count
-        rmse = np.sqrt(np.bincount(slot, error * error, n) / count)
-        worst = np.maximum.reduceat(error, points.slices.offsets[:-1])
+        share, rmse, worst = closeness(
+            slot, n, vol, quotes.bid_vol[rows], quotes.ask_vol[rows], quotes.mid_vol[rows], used
+        )
         k = points.slices.k
         lowest = np.minimum.reduceat(np.where(used, k, np.inf), points.slices.offsets[:-1])
         highest = np.maximum.reduceat(np.where(used, k, -np.inf), points.slices.offsets[:-1])

@@ -25,6 +25,7 @@ from volsurface.engine.materiality import (
     steepest,
 )
 from volsurface.engine.quote_vols import Changes, QuoteVols
+from volsurface.engine.refinement import Refinement
 from volsurface.market.chain import Chain
 from volsurface.market.instrument import COIN, Instrument
 from volsurface.market.quote import CLOSED, forward_source
@@ -43,7 +44,7 @@ REFIT_ALL_NS = 30_000_000_000
 RETRY_NS = 1_000_000_000
 # |dvol/dk|: 9 was seen six hours before an expiry, and it grows as 1/sqrt(years). A small move is soon dismissed.
 STEEPEST = 250.0
-STAGES = ("quotes", "forwards", "fits", "moves", "publications")
+STAGES = ("quotes", "forwards", "fits", "moves", "refinements", "publications")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ class UnderlyingState:
         self.steps = 0
         self._shown: dict[int, tuple[Smile, np.ndarray]] = {}
         self._steep: dict[int, tuple[Smile, float]] = {}
-        self._fit: ChainFit | None = None
+        self._fit: ChainFit | None = None  # always SVI's, or its fallback's; what is shown of it:
+        self._refined: ChainFit | None = None
+        self.refinement = Refinement()
         self._published_ns = 0
         self._stale = False
         self.forget_listing()
@@ -93,7 +96,7 @@ class UnderlyingState:
 
     @property
     def fit(self) -> ChainFit | None:
-        """The newest fit, published or not."""
+        """The newest fit, published or not; of SVI, also where a mixture is shown."""
         return self._fit
 
     def list(self, iids: Sequence[int], instruments: Sequence[Instrument]) -> None:
@@ -175,8 +178,12 @@ class UnderlyingState:
             quotes.mark_fitted(live if everything else dirty)
             ended, began = timer(), ended
             self.ledger.spend("fits" if dirty.any() else "moves", ended - began)
-        result = self._publish(newest_ns, now_ns, int(dirty.sum()), bool(acted.any()), thresholds)
-        if acted.any():
+        began = timer()
+        acting = self._refine(options) or bool(acted.any())
+        ended = timer()
+        self.ledger.spend("refinements", ended - began)
+        result = self._publish(newest_ns, now_ns, int(dirty.sum()), acting, thresholds)
+        if acting:
             self.ledger.spend("publications", timer() - ended)
         return self._with_audits(result, mine, now_ns, options, thresholds, changes, skipped & ~along, along)
 
@@ -316,10 +323,27 @@ class UnderlyingState:
         only = None if dirty is None else quotes.expiries[dirty].tolist()
         self._fit = fit_chain(chain, options, previous=before.surface if before else None, expiries=only)
 
+    def _refine(self, options: FitOptions) -> bool:
+        """Take a step of the mixture beside the last fit; return whether what is shown is another surface than before."""
+        before, fit = self._refined, self._fit
+        if fit is None:
+            return False
+        refined = self.refinement.advance(fit.surface, fit.quotes, options)
+        if before is not None and before.surface is refined.surface and before.quotes is refined.quotes:
+            changed = False
+        else:
+            changed = before is not None and before.surface.digest != refined.surface.digest
+            if refined.surface is not fit.surface:
+                self.ledger.count("refinements", 1)
+        self._refined = replace(
+            fit, surface=refined.surface, quotes=refined.quotes, words=refined.words, gain=refined.gain
+        )
+        return changed
+
     def _publish(self, newest_ns: int, now_ns: int, refitted: int, acted: bool, thresholds: Thresholds) -> StepResult:
-        if self._fit is None:
+        if self._refined is None:
             return StepResult(None)
-        smiles = self._fit.surface.smiles
+        smiles = self._refined.surface.smiles
         if not smiles and not self._shown:
             return StepResult(None, refitted=refitted)  # the first quotes are still coming: nothing has failed yet
         due = not 0 <= now_ns - self._published_ns < KEEP_ALIVE_NS
@@ -351,7 +375,7 @@ class UnderlyingState:
         ticks = np.concatenate(self._pending) if self._pending else np.empty(0, np.int64)
         self._pending = []
         return StepResult(
-            self._fit,
+            self._refined,
             changed=sum(1 << i for i, change in enumerate(changes) if change >= threshold),
             oldest_tick_ns=int(ticks.min()) if ticks.size else newest_ns,
             newest_quote_ns=newest_ns,
@@ -361,12 +385,12 @@ class UnderlyingState:
 
     def _publish_stale(self, newest_ns: int, now_ns: int) -> StepResult:
         """Publish the last surface once more, marked stale: nothing newer has come."""
-        assert self._fit is not None
+        assert self._refined is not None
         if self._stale:
             return StepResult(None)
         # Both times forgotten: the first new quote refits everything and shows at once that it is over.
         self._stale, self._published_ns, self._refitted_ns = True, 0, 0
-        fit = replace(self._fit, surface=stale_surface(self._fit.surface))
+        fit = replace(self._refined, surface=stale_surface(self._refined.surface))
         return StepResult(fit, newest_quote_ns=newest_ns, oldest_tick_ns=newest_ns)
 
     def _with_audits(

@@ -73,27 +73,41 @@ def _own_variances(terms: Sequence[Term], k: np.ndarray) -> list[np.ndarray]:
 
 def _variance(terms: Sequence[Term], k: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
     """w of the mixture, given that of each term."""
+    return np.array(own[0]) if len(terms) == 1 else mixed_variance([term.weight for term in terms], k, own)
+
+
+def mixed_variance(weights: Sequence[float], k: np.ndarray, own: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Return w of the mixture at k, given the w of each term there; all of one shape."""
     from volsurface.pricing.black76 import black76_price
     from volsurface.pricing.implied_vol import implied_vols
 
     low, high = np.minimum.reduce(own), np.maximum.reduce(own)
-    if len(terms) == 1 or np.array_equal(low, high):
+    if np.array_equal(low, high):
         return np.array(own[0])
     right = np.where(k >= 0.0, 1.0, -1.0)
     with np.errstate(over="ignore"):
         strike = np.exp(k)
         price = np.asarray(
             sum(
-                term.weight * black76_price(1.0, strike, 1.0, np.sqrt(w), right)
-                for term, w in zip(terms, own, strict=True)
+                weight * black76_price(1.0, strike, 1.0, np.sqrt(w), right)
+                for weight, w in zip(weights, own, strict=True)
             )
         )
         w = np.square(implied_vols(price, 1.0, strike, 1.0, right).vol)
     far = ~(np.isfinite(w) & (price >= LEAST_PRICE)) & (low > 0.0)
     if far.any():
         w = np.array(w)
-        w[far] = _far_variance([term.weight for term in terms], k[far], [each[far] for each in own])
+        w[far] = _far_variance(weights, k[far], [each[far] for each in own])
     return np.clip(np.where(np.isfinite(w), w, low), low, high)
+
+
+def vega_share(weight: float, k: np.ndarray, w: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Return dw / dw_i at k: the weighted vega of a term with w_i = `own` over that of the mixture."""
+    root, own_root = np.sqrt(w), np.sqrt(own)
+    lower, own_lower = -k / root - 0.5 * root, -k / own_root - 0.5 * own_root
+    with np.errstate(over="ignore", under="ignore"):
+        share = np.exp(0.5 * (lower - own_lower) * (lower + own_lower)) * root / own_root
+    return np.asarray(np.minimum(weight * share, 1e3))
 
 
 def _far_variance(weights: Sequence[float], k: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 WEIGHTINGS = ("spread", "equal", "vega")
+SVI_ONLY, MIXTURE_WHERE_BETTER, AUTOMATIC = "svi", "mixture", "automatic"
+MODELS = (SVI_ONLY, MIXTURE_WHERE_BETTER, AUTOMATIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,8 @@ class FitOptions:
     stale_after_s: quotes older than this against their expiry's median age leave the fit.
     excluded_venues: venues whose quotes are shown beside the fit but are no points of it.
     silent_venues: venues that deliver nothing at the moment; their last quotes are shown and are no points either.
+    model: "svi"; "mixture" of two SVI surfaces where it is certified and nearer the quotes; "automatic": only where it also
+    brings visibly more of them inside.
     calibration_tolerance: relative fall of the objective at which the optimiser stops.
     """
 
@@ -33,3 +37,4 @@ class FitOptions:
     excluded_venues: tuple[str, ...] = ()
     silent_venues: tuple[str, ...] = ()
     calibration_tolerance: float = 1e-8
+    model: str = SVI_ONLY

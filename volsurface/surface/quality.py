@@ -51,6 +51,21 @@ def refusal(quotes: Slices, used: np.ndarray, free: np.ndarray, certified: np.nd
     return -1, ""
 
 
+def closeness(
+    slot: np.ndarray, n: int, vol: np.ndarray, bid: np.ndarray, ask: np.ndarray, mid: np.ndarray, used: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return share inside bid and ask, RMSE and largest error in bp of vol, each of shape (n,), over the used quotes.
+
+    slot: of each quote, ascending; each of the n slices has at least one. vol: of the fit at the quotes, whose vols follow.
+    """
+    error = np.where(used, np.abs(vol - mid) * 1e4, 0.0)
+    inside = used & (vol >= bid - 1e-9) & (vol <= ask + 1e-9)
+    count = np.maximum(np.bincount(slot, used, n), 1)
+    worst = np.zeros(n)
+    np.maximum.at(worst, slot, error)
+    return np.bincount(slot, inside, n) / count, np.sqrt(np.bincount(slot, error * error, n) / count), worst
+
+
 def _distances(quotes: Slices, parameters: np.ndarray) -> np.ndarray:
     """Signed distance of each quote's middle to its slice, in (floored) half-spreads."""
     a, b, rho, m, sigma = np.repeat(parameters, np.diff(quotes.offsets), axis=0).T

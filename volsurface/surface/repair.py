@@ -52,6 +52,16 @@ def verdicts(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return butterfly == OK, calendar == OK
 
 
+def is_certified(parameters: np.ndarray) -> bool:
+    """Return whether `verdicts` are all good; exact arithmetic is asked only where floats find nothing wrong elsewhere."""
+    answer = np.empty((2, len(parameters)), np.int64)
+    answers(parameters, answer, np.empty((2, len(parameters))))
+    calendar = answer[1, 1:]
+    if not np.isin(answer[0], (OK, UNDECIDED)).all() or not np.isin(calendar, (OK, UNDECIDED)).all():
+        return False
+    return all(mask.all() for mask in verdicts(parameters))
+
+
 def repair(
     quotes: Slices,
     used: np.ndarray,
@@ -85,7 +95,7 @@ def repair(
         out = Repaired(parameters.copy(), np.zeros(n), np.zeros(n, bool))
         out.parameters[window], out.cost[window], out.changed[window] = inner.parameters, inner.cost, inner.changed
         return out
-    problem = _Problem(quotes, used, fixed)
+    problem = JointProblem(quotes, used, fixed)
     thetas = thetas_of(parameters)
     problem.pin(thetas, pinned & ~fixed)
     butterfly, calendar = verdicts(parameters)
@@ -115,7 +125,7 @@ def thetas_of(parameters: np.ndarray) -> np.ndarray:
     return np.stack([a, b * rho, b, m, np.log(sigma)], axis=1)
 
 
-class _Problem:
+class JointProblem:
     """The quotes of all slices with the bounds of each, ready for the compiled descent."""
 
     def __init__(self, quotes: Slices, used: np.ndarray, fixed: np.ndarray) -> None:
@@ -180,7 +190,7 @@ class _Problem:
 
 
 def _attempt(
-    problem: _Problem,
+    problem: JointProblem,
     thetas: np.ndarray,
     start: np.ndarray,
     high: np.ndarray,

@@ -43,7 +43,8 @@ class Smile:
     rmse_bp, max_error_bp: distance to the mid vols, in basis points of vol.
     state: one of STATES. quote_time_ns: newest quote in the fit. fit_time_ns: market time of the fit.
     method: how the parameters came about: "free" (this expiry on its own), "repaired" (with its neighbours,
-    under no-arbitrage conditions), "borrowed" (too few strikes: m and sigma from a neighbour), "essvi" (the fallback).
+    under no-arbitrage conditions), "borrowed" (too few strikes: m and sigma from a neighbour), "mixture"
+    (refined from one of these), "essvi" (the fallback).
     quoted_k: least and largest log-moneyness of the quotes used, None when not known; beyond it a vol is extrapolated.
     """
 
