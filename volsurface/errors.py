@@ -7,6 +7,7 @@
         RecordingError       a recording of raw frames that cannot be read or written
         HistoryError         a history folder that cannot be read or written
         TransportError       a service that does not answer, or answers nonsense
+            SequenceGap      a stream's frame that does not follow the one before it
         ArbitrageError       a surface that fails its exact verification
         ServiceError         a service that cannot start: port in use, lock held, ...
 
@@ -44,6 +45,10 @@ class HistoryError(VolSurfaceError):
 
 class TransportError(VolSurfaceError):
     """A service does not answer, or answers something that is not the protocol."""
+
+
+class SequenceGap(TransportError):
+    """A frame of a stream does not follow the one before it: a snapshot is needed."""
 
 
 class ArbitrageError(VolSurfaceError):
