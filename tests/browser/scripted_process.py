@@ -17,6 +17,8 @@ HOME = {
     "expiry": "21DEC26",
     "x_axis": "standardised",
     "height": "vol",
+    "colour": "vol",
+    "map": "bp",
     "tab": "Live",
     "frozen": False,
     "dark": True,

@@ -187,9 +187,40 @@ def test_a_link_restores_coin_expiry_axis_and_tab(open_page: OpenPage) -> None:
     assert 1000 < sources(page)["quotes"]["x"][0] < 5000  # strikes of a coin at 3,120
     page.keyboard.press("x")
     page.wait_for_url("**x=standardised**")
-    page, seen = open_page("?expiry=99XXX99&x=nonsense&tab=%7B&underlying=DOGE")
+    page, seen = open_page("?expiry=99XXX99&x=nonsense&tab=%7B&height=tall&underlying=DOGE")
     expect(page.locator(".name", has_text="SMILE · BTC 21DEC26")).to_be_visible()
+    said = page.get_by_role("alert").filter(has_text="This link's x='nonsense' is not usable; allowed: standardised,")
+    expect(said).to_contain_text("This link's height='tall' is not usable; allowed: vol, total variance.")
+    expect(said).to_contain_text("There is no surface of DOGE; shown is BTC of BTC, ETH.")
+    expect(said).to_contain_text("BTC has no expiry 99XXX99; shown is the one nearest to 30 days.")
     assert seen.errors == []
+
+
+MAP = """() => { for (const m of Bokeh.documents[0].all_models) if (m.type === 'ColumnDataSource' && m.data.through)
+    return [...m.data.image[0]]; }"""
+
+
+def test_the_map_and_the_surfaces_colour_change_and_a_click_chooses(page: Page, server: Server) -> None:
+    frames = page.evaluate("window.__surface.frames")
+    server.script("step", noise=0.0)
+    page.wait_for_function("n => window.__surface.frames > n", arg=frames)
+    # The same numbers as the bars under the smile: an exact mock is neither rich nor cheap anywhere.
+    page.wait_for_function(f"() => ({MAP})().every(v => Number.isNaN(v) || v === 0)")
+    frames = page.evaluate("window.__surface.frames")
+    server.script("step", noise=0.002)
+    page.wait_for_function("n => window.__surface.frames > n", arg=frames)
+    page.keyboard.press("c")
+    page.wait_for_url("**colour=residual**")
+    page.wait_for_function("window.__surface.scale[0] === -window.__surface.scale[1]")
+    assert page.evaluate("window.__surface.colours.length") == 12 * 81
+    page.keyboard.press("m")
+    expect(page.locator(".name", has_text="RICH / CHEAP, spreads")).to_be_visible()
+    page.wait_for_url("**map=spreads**")
+    figure = page.locator(".bk-Figure").nth(2)
+    box = figure.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 3)
+    page.wait_for_function("window.__surface.selected > 5")
 
 
 def test_keys_do_nothing_in_a_text_field(page: Page) -> None:
@@ -343,7 +374,7 @@ def test_first_paint_then_every_tab_with_its_badge(open_page: OpenPage, server: 
     page, seen = open_page(f"?theme={theme}")
     expect(page.get_by_role("tab", name="Live")).to_be_visible()
     expect(page.get_by_role("radio", name="22NOV")).to_be_visible()
-    for name in ("SMILE", "SURFACE", "VOL MAP", "ATM TERM STRUCTURE", "SKEW"):
+    for name in ("SMILE", "SURFACE", "RICH / CHEAP", "ATM TERM STRUCTURE", "SKEW"):
         expect(page.locator(".name", has_text=name)).to_be_visible()
     assert page.evaluate("document.documentElement.dataset.vs") == theme
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")

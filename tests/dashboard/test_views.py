@@ -9,6 +9,7 @@ import panel as pn
 import param
 import pytest
 from bokeh.document import Document
+from bokeh.events import Tap
 from bokeh.io.doc import patch_curdoc
 from panel.io.state import set_curdoc
 from scripted_market import ScriptedClient
@@ -23,13 +24,14 @@ from volsurface.dashboard.status_strip import PageState, cells, venue_chip
 from volsurface.dashboard.surface3d import SurfaceCanvas, encode_frame
 from volsurface.dashboard.views.fit import FitView
 from volsurface.dashboard.views.history import HistoryView
+from volsurface.dashboard.views.map import MapView
 from volsurface.dashboard.views.smile import SmileView
-from volsurface.dashboard.views.surface import SurfaceMapView, SurfaceView
+from volsurface.dashboard.views.surface import SurfaceView
 from volsurface.dashboard.views.system import SystemView, audit_rows, ledger_rows, process_rows
 from volsurface.dashboard.views.term import SkewView, TermView
 from volsurface.dashboard.views.venues import VenuesView
 
-VIEWS = (SmileView, SurfaceView, SurfaceMapView, TermView, SkewView, FitView, VenuesView, HistoryView, SystemView)
+VIEWS = (SmileView, SurfaceView, MapView, TermView, SkewView, FitView, VenuesView, HistoryView, SystemView)
 
 
 @pytest.fixture
@@ -118,6 +120,40 @@ async def test_the_frame_of_the_surface_is_header_heights_colours(hub: SurfaceHu
     assert frame[6:12].tolist() == heights.ravel().tolist()
     assert frame[12:].tolist() == (2 * heights).ravel().tolist()
     assert np.frombuffer(encode_frame(heights, -1, (-2.0, 2.0)), "<f4").size == 12
+    signed = np.frombuffer(encode_frame(heights, 1, (-2.0, 2.0), -heights, diverging=True), "<f4")
+    assert signed[5] == 2
+
+
+async def test_the_map_follows_measure_expiry_and_stale_quotes(hub: SurfaceHub, client: ScriptedClient) -> None:
+    chosen = Choices(underlying="BTC")
+    view = MapView(hub, chosen)
+    view.apply()
+    columns = view.figure.sources["map"].data
+    assert columns["image"][0].shape == columns["count"][0].shape == (12, 16)
+    assert columns["image"][0].dtype == np.float32
+    assert view.mapper.low == -view.mapper.high
+    assert view.figure.sources["chosen"].data["bottom"].tolist() == [4.5]
+    assert view.figure.sources["stale"].data["left"].size == 0
+    view.apply()
+    assert view.figure.sources["map"].data is columns  # nothing new: nothing sent
+    view._on_tap(Tap(view.figure.state, x=0.1, y=2.4))
+    view._on_tap(Tap(view.figure.state, x=0.1, y=40.0))
+    assert chosen.expiry == "28NOV26"
+    old = client.surfaces["BTC"]
+    times = old.quotes.quote_time_ns.copy()
+    times[old.quotes.expiry_ns == old.surface.smiles[1].expiry_ns] -= 61_000_000_000
+    client.surfaces["BTC"] = replace(old, quotes=replace(old.quotes, quote_time_ns=times))
+    chosen.map = "vol"
+    view.apply()
+    assert view.figure.sources["map"].data["image"][0].shape == (12, 81)
+    assert view.figure.sources["stale"].data["left"].size == 0
+    assert view.mapper.low > 0
+    chosen.map = "money"
+    view.apply()
+    stale = view.figure.sources["stale"].data
+    assert set(stale["bottom"].tolist()) == {0.5}
+    assert stale["left"].size == int((view.figure.sources["map"].data["count"][0][1] > 0).sum())
+    assert view.figure.sources["chosen"].data["bottom"].tolist() == [1.5]
 
 
 async def test_a_click_on_a_line_chooses_its_expiry(hub: SurfaceHub) -> None:

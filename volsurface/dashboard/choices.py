@@ -7,9 +7,14 @@ import param
 
 from volsurface.dashboard.palette import Palette, palette
 from volsurface.dashboard.picture import X_AXES, Picture
+from volsurface.dashboard.quote_grid import COLOURS, MEASURES
 from volsurface.settings import DisplaySettings
 
 USUAL_DAYS = 30.0
+# What a link says of a page: choice and its name in the URL.
+LINKED = {
+    "underlying": "underlying", "expiry": "expiry", "x_axis": "x", "tab": "tab", "height": "height", "colour": "colour", "map": "map",
+}  # fmt: skip
 TABS = ("Live", "Fit & arbitrage", "Venues", "History", "System")
 
 
@@ -21,6 +26,16 @@ class Choices(param.Parameterized):
     x_axis: Any = param.Selector(default="standardised", objects=list(X_AXES), doc=DisplaySettings.param.x_axis.doc)
     height: Any = param.Selector(
         default="vol", objects=["vol", "total variance"], doc=DisplaySettings.param.surface_height.doc
+    )
+    colour: Any = param.Selector(
+        default="vol",
+        objects=list(COLOURS),
+        doc="What the surface is coloured by; quotes are drawn straight between strikes.",
+    )
+    map: Any = param.Selector(
+        default="bp",
+        objects=[*MEASURES, "vol"],
+        doc="What the map shows: mid minus fit in bp of vol, in spreads or in USD (times vega and size), or the vols.",
     )
     tab: Any = param.Selector(default="Live", objects=list(TABS), doc="Tab shown.")
     frozen = param.Boolean(default=False, doc="The picture stands still while the market goes on.")
@@ -39,4 +54,4 @@ class Choices(param.Parameterized):
 
     def link(self) -> dict[str, Any]:
         """Return what belongs in the URL."""
-        return {"underlying": self.underlying, "expiry": self.expiry, "x": self.x_axis, "tab": self.tab}
+        return {query: getattr(self, name) for name, query in LINKED.items()}

@@ -1,7 +1,7 @@
 """One page: the shell at once, the panels when the browser has it, each tab at its first opening."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -21,8 +21,9 @@ from volsurface.dashboard.sidebar import Sidebar
 from volsurface.dashboard.status_strip import PageState, StatusStrip
 from volsurface.dashboard.views.fit import FitView
 from volsurface.dashboard.views.history import HistoryView
+from volsurface.dashboard.views.map import MapView
 from volsurface.dashboard.views.smile import SmileView
-from volsurface.dashboard.views.surface import SurfaceMapView, SurfaceView
+from volsurface.dashboard.views.surface import SurfaceView
 from volsurface.dashboard.views.system import SystemView
 from volsurface.dashboard.views.term import SkewView, TermView
 from volsurface.dashboard.views.venues import VenuesView
@@ -105,6 +106,7 @@ class DashboardPage:
         has_routes: bool = True,
         facts: dict[str, str] | None = None,
         on_link: Callable[[Choices], None] = lambda choices: None,
+        complaints: Sequence[str] = (),
     ) -> None:
         self.on_link = on_link
         self.hub = hub
@@ -120,6 +122,8 @@ class DashboardPage:
         self._frozen_at_ns, self._frozen_version = 0, 0
         self._stale_words = ""
         self._width_px = 0
+        # Said once the browser has the page: a change that arrives while it builds it is lost.
+        self._unsaid = list(complaints)
         self._build_shell(who)
         self._todo: list[Callable[[], None]] = []
         choices.param.watch(self._on_choice, [name for name in choices.param if name != "name"])
@@ -196,7 +200,7 @@ class DashboardPage:
 
         if tab == "Live":
             return [
-                build(SmileView, 3), build(SurfaceView, 3), build(SurfaceMapView, 2), build(TermView, 2), build(SkewView, 2)
+                build(SmileView, 3), build(SurfaceView, 3), build(MapView, 2), build(TermView, 2), build(SkewView, 2)
             ]  # fmt: skip
         if tab == "Fit & arbitrage":
             return [build(FitView)]
@@ -251,8 +255,12 @@ class DashboardPage:
         self._key, self._drawn_s = (self.hub.version, self.choices.frozen), now_s
         self._choose_underlying()
         picture = self.hub.picture(self.choices.underlying)
+        self._check_expiry(picture)
         self._draw_strip()
         self.sidebar.follow()
+        if self._unsaid and self._width_px:
+            self.notify("error", " ".join(self._unsaid))
+            self._unsaid = []
         if 0 < self._width_px < SIDEBAR_FROM_PX:
             # Only now: a change that arrives while the browser still builds the page is lost.
             self.shell.sidebar_open, self._width_px = False, SIDEBAR_FROM_PX
@@ -276,6 +284,10 @@ class DashboardPage:
     def _choose_underlying(self) -> None:
         names = self.hub.underlyings
         if names and self.choices.underlying not in names:
+            if self.choices.underlying:
+                self._unsaid.append(
+                    f"There is no surface of {self.choices.underlying}; shown is {names[0]} of {', '.join(names)}."
+                )
             self.choices.underlying = names[0]
         items = [[name, name, "", ""] for name in names]
         if items != self.coins.items:
@@ -286,6 +298,14 @@ class DashboardPage:
         note = "" if live or self.hub.source == "replay" or not self.hub.status else NOTE
         if note != self.script.note:
             self.script.param.update(note_id="simulated-1", note=note)
+
+    def _check_expiry(self, picture: Picture | None) -> None:
+        """Let go of an expiry that does not exist: mistyped in a link, of another coin, or over."""
+        if picture is not None and self.choices.expiry and picture.row(self.choices.expiry) is None:
+            self._unsaid.append(
+                f"{picture.publication.underlying} has no expiry {self.choices.expiry}; shown is the one nearest to 30 days."
+            )
+            self.choices.expiry = ""
 
     def _draw_buttons(self, picture: Picture | None) -> None:
         if picture is None:
@@ -393,6 +413,11 @@ class DashboardPage:
             self.choices.x_axis = X_AXES[(X_AXES.index(self.choices.x_axis) + 1) % len(X_AXES)]
         elif key in "sv":
             self.choices.height = "total variance" if key == "s" else "vol"
+        elif key in "cm":
+            name = "colour" if key == "c" else "map"
+            options = list(self.choices.param[name].objects)
+            following = options[(options.index(getattr(self.choices, name)) + 1) % len(options)]
+            self.choices.param.update(**{name: following})
         elif key == "r":
             for view in self._views.get("Live", ()):
                 if hasattr(view, "reset"):

@@ -6,6 +6,7 @@ Bid, ask and the like are from the Okabe-Ito set, which colour-blind readers can
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
 from bokeh.palettes import Viridis256
 
 VENUES = ("deribit", "okx", "bybit", "binance", "derive")
@@ -103,6 +104,16 @@ VIRIDIS = list(Viridis256)
 def palette(dark: bool) -> Palette:
     """Return the palette of a theme."""
     return DARK if dark else LIGHT
+
+
+def diverging(of: Palette, steps: int = 129) -> list[str]:
+    """Return colours from cheap (the bid's) over the panel's own to rich (the ask's): nothing to see where nothing is."""
+    low, middle, high = (np.array([int(text[i : i + 2], 16) for i in (1, 3, 5)]) for text in (of.bid, of.panel, of.ask))
+    made = []
+    for t in np.linspace(-1, 1, steps):
+        mixed = middle + (high if t > 0 else low) * abs(t) - middle * abs(t)
+        made.append("#" + "".join(f"{round(v):02x}" for v in mixed))
+    return made
 
 
 def css_variables(of: Palette) -> str:

@@ -17,7 +17,7 @@ from panel.io.state import set_curdoc
 
 from volsurface.dashboard import access
 from volsurface.dashboard.bokeh_connections import ClosedPageFilter
-from volsurface.dashboard.choices import Choices
+from volsurface.dashboard.choices import LINKED, Choices
 from volsurface.dashboard.figures import OWN_THEME
 from volsurface.dashboard.frame_loop import FrameLoop
 from volsurface.dashboard.hub import SurfaceHub
@@ -25,6 +25,7 @@ from volsurface.dashboard.page import TITLE, DashboardPage, head_style
 from volsurface.dashboard.views.smile import SmileView
 from volsurface.engine.client import LiveClient
 from volsurface.errors import VolSurfaceError
+from volsurface.settings import allowed
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +101,10 @@ def open_page(process: Process) -> pn.viewable.Viewable:
     assert document is not None  # pages are made for a session only
     document.theme = OWN_THEME  # before the page is made: pmui reads it then
     choices = Choices(dark=wants_dark())
-    take_link(choices)
+    complaints = take_link(choices)
     page = DashboardPage(
         process.hub, process.loop, choices, who=who(), has_routes=has_routes(), facts=process.facts,
-        on_link=write_link,
+        on_link=write_link, complaints=complaints,
     )  # fmt: skip
 
     async def join() -> None:
@@ -159,16 +160,21 @@ def wants_dark() -> bool:
     return value not in ("default", "light")
 
 
-def take_link(choices: Choices) -> None:
-    """Take the choices in the link; a part that cannot be used is left out."""
+def take_link(choices: Choices) -> list[str]:
+    """Take the choices in the link; a part that cannot be used is left out and named in what is returned."""
+    complaints = []
     location = pn.state.location
     given = {} if location is None else location.query_params
-    for name, query in (("underlying", "underlying"), ("expiry", "expiry"), ("x_axis", "x"), ("tab", "tab")):
+    for name, query in LINKED.items():
         if query in given:
             try:
                 choices.param.update(**{name: str(given[query])})
             except ValueError as error:
                 log.info("link: %s=%r is not usable: %s", query, given[query], error)
+                complaints.append(
+                    f"This link's {query}={str(given[query])[:40]!r} is not usable; allowed: {allowed(choices.param[name])}."
+                )
+    return complaints
 
 
 def write_link(choices: Choices) -> None:

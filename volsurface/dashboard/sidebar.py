@@ -86,6 +86,8 @@ class Sidebar:
             self._heading("DISPLAY"),
             pmui.Select.from_param(self.choices.param.x_axis, name="Smile x axis", **_compact()),
             pmui.Select.from_param(self.choices.param.height, name="Surface height", **_compact()),
+            pmui.Select.from_param(self.choices.param.colour, name="Surface colour", **_compact()),
+            pmui.Select.from_param(self.choices.param.map, name="Map shows", **_compact()),
             self._slider("display", "frames_per_s", "Frames per second"),
             self._heading("VENUES"),
             self._venues(),

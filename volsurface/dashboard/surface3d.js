@@ -15,6 +15,13 @@ function colour(t) {
   return `rgb(${a[0] + (b[0]-a[0])*f | 0},${a[1] + (b[1]-a[1])*f | 0},${a[2] + (b[2]-a[2])*f | 0})`;
 }
 
+// Signed values: `ends` are the colours of the least, of zero and of the largest.
+function signedColour(t, ends) {
+  const f = Math.abs(2 * Math.max(0, Math.min(1, t)) - 1), a = hex(ends[1]), b = hex(ends[t < 0.5 ? 0 : 2]);
+  return `rgb(${a.map((v, i) => v + (b[i] - v) * f | 0).join(',')})`;
+}
+const hex = text => [1, 3, 5].map(i => parseInt(text.slice(i, i + 2), 16));
+
 // The value arrives as an ArrayBuffer or as a view into a larger one whose offset may not be a multiple of 4, hence the copy.
 function floats(bytes) {
   const u8 = bytes instanceof ArrayBuffer ? new Uint8Array(bytes) : bytes;
@@ -49,12 +56,12 @@ export function render({model}) {
   if (!cameras.has(model)) cameras.set(model, {...HOME});
   const camera = cameras.get(model);
   let rows = 0, columns = 0, selected = -1, zMin = -1, zMax = 1;
-  let heights = null, colours = null, axis = null, scale = null;
-  let dirty = true, draws = 0, frames = 0, draw_ms = 0, boxes = [], ribs = [];
+  let heights = null, colours = null, axis = null, scale = null, kind = 0;
+  let coloured = '', dirty = true, draws = 0, frames = 0, draw_ms = 0, boxes = [], ribs = [];
   window.__surface = {
     get draws() { return draws }, get frames() { return frames }, get draw_ms() { return draw_ms },
     get boxes() { return boxes }, get size() { return [canvas.clientWidth, canvas.clientHeight] },
-    get heights() { return heights }, get selected() { return selected }, get ribs() { return ribs }, camera,
+    get heights() { return heights }, get colours() { return colours }, get scale() { return scale }, get selected() { return selected }, get ribs() { return ribs }, camera,
   };
 
   function accept(bytes) {
@@ -62,13 +69,16 @@ export function render({model}) {
     if (!frame) return;
     const [r, c, sel, lo, hi, hasColours] = frame, n = r * c;
     if (frame.length < HEADER + n * (hasColours ? 2 : 1)) return;
-    const changedShape = r !== rows || c !== columns;
+    const changedShape = r !== rows || c !== columns, otherColours = hasColours !== kind || model.colour_title !== coloured;
+    kind = hasColours; coloured = model.colour_title;
     rows = r; columns = c; selected = sel; zMin = lo; zMax = hi;
     heights = frame.subarray(HEADER, HEADER + n);
     colours = hasColours ? frame.subarray(HEADER + n, HEADER + 2 * n) : heights;
     frames++;
     axis = follow(axis, extent(heights), changedShape);
-    scale = hasColours ? follow(scale, extent(colours), changedShape) : axis;
+    let seen = extent(colours);
+    if (kind === 2 && seen) { const far = Math.max(-seen[0], seen[1], 1e-9); seen = [-far, far]; }   // zero in the middle
+    scale = hasColours ? follow(scale, seen, changedShape || otherColours) : axis;
     dirty = true;
   }
 
@@ -143,10 +153,11 @@ export function render({model}) {
       if (mean !== mean || a[1] + b[1] + c[1] + d[1] !== a[1] + b[1] + c[1] + d[1]) continue;   // NaN: a hole stays a hole
       quads.push([a[2] + b[2] + c[2] + d[2], a, b, c, d, mean]);
     }
+    const ink = kind === 2 && look.diverging ? t => signedColour(t, look.diverging) : colour;
     quads.sort((p, q) => q[0] - p[0]);                              // far to near
     g.lineWidth = 0.7;
     for (const [, a, b, c, d, mean] of quads) {
-      g.fillStyle = g.strokeStyle = colour((mean - scale[0]) / range);
+      g.fillStyle = g.strokeStyle = ink((mean - scale[0]) / range);
       g.beginPath(); g.moveTo(a[0], a[1]); g.lineTo(b[0], b[1]); g.lineTo(c[0], c[1]); g.lineTo(d[0], d[1]);
       g.closePath(); g.fill(); g.stroke();
     }
@@ -178,7 +189,7 @@ export function render({model}) {
       g.fillStyle = ink || look.muted;
       g.fillText(text, at, box[1] + 8);
     };
-    colourBar(g, w, h, look, write);
+    colourBar(g, w, h, ink, write);
     const frontX = -backX, frontY = -backY, labels = model.labels || [];
     const out = p => p[0] > middle;
     if (labels[selected]) { const p = project(frontX * 1.05, ey(selected), FLOOR);
@@ -201,11 +212,11 @@ export function render({model}) {
     draw_ms = draw_ms ? draw_ms * 0.9 + (performance.now() - start) * 0.1 : performance.now() - start;
   }
 
-  function colourBar(g, w, h, look, write) {
+  function colourBar(g, w, h, ink, write) {
     const x = w - 46, y = 34, tall = Math.min(150, h - 90), steps = 40;
     if (tall < 50) return;
     for (let s = 0; s < steps; s++) {
-      g.fillStyle = colour(1 - s / (steps - 1));
+      g.fillStyle = ink(1 - s / (steps - 1));
       g.fillRect(x, y + s * tall / steps, 10, tall / steps + 1);
     }
     write(model.colour_title, w - 3, y - 16, 'right');

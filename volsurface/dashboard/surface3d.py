@@ -11,15 +11,22 @@ HEADER = 6
 
 
 def encode_frame(
-    heights: np.ndarray, selected: int, z_range: tuple[float, float], colours: np.ndarray | None = None
+    heights: np.ndarray,
+    selected: int,
+    z_range: tuple[float, float],
+    colours: np.ndarray | None = None,
+    diverging: bool = False,
 ) -> bytes:
     """Return a whole picture as little-endian float32.
 
     heights: shape (n_expiries, n_points), nearest expiry first; NaN is a hole. selected: row drawn as chosen, -1 for none.
     z_range: standardised log-moneyness of the first and last column. colours: same shape; None colours by height.
-    Layout: n_expiries, n_points, selected, z_low, z_high, 1 if colours follow else 0; heights; colours.
+    diverging: colours are signed, and zero has the colour of the middle.
+    Layout: n_expiries, n_points, selected, z_low, z_high, 0 if no colours follow, 1 if they do, 2 if these are diverging;
+    heights; colours.
     """
-    header = np.array([*heights.shape, selected, *z_range, colours is not None], dtype="<f4")
+    kind = 0 if colours is None else 2 if diverging else 1
+    header = np.array([*heights.shape, selected, *z_range, kind], dtype="<f4")
     grids = [heights] if colours is None else [heights, colours]
     return np.concatenate([header, *(np.asarray(grid, "<f4").ravel() for grid in grids)]).tobytes()
 
