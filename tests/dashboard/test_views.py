@@ -22,7 +22,7 @@ from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.palette import DARK, LIGHT
 from volsurface.dashboard.status_strip import PageState, cells, venue_chip
 from volsurface.dashboard.surface3d import SurfaceCanvas, encode_frame
-from volsurface.dashboard.views.fit import FitView
+from volsurface.dashboard.views.fit import FitView, fit_table
 from volsurface.dashboard.views.history import HistoryView
 from volsurface.dashboard.views.map import MapView
 from volsurface.dashboard.views.smile import SmileView
@@ -284,6 +284,30 @@ async def test_a_preview_is_shown_as_not_certified_yet(hub: SurfaceHub, client: 
     assert hub.picture("BTC").publication is before  # type: ignore[union-attr]
     smile.apply()
     assert smile.top.renderers["fit"].glyph.line_dash == []
+
+
+async def test_a_mixture_is_named_with_its_gain_and_its_components_are_not_shown(
+    hub: SurfaceHub, client: ScriptedClient
+) -> None:
+    before = client.surfaces["BTC"]
+    smiles = before.surface.smiles
+    mixed = replace(smiles[0], model="mixture", parameters=(0.5, *smiles[0].parameters, *smiles[0].parameters))
+    surface = replace(before.surface, smiles=(mixed, *smiles[1:]))
+    client.surfaces["BTC"] = replace(before, surface=surface, model_words="mixture: +2.5 %", model_gain=0.025)
+    picture = hub.picture("BTC")
+    assert picture is not None
+    first, second = fit_table(picture).split("<tr")[2:4]
+    assert "mixture" in first and "svi" in second
+    raw = [f"{value:.4g}".replace("-", "−") for value in smiles[0].parameters]
+    assert not any(f">{value}<" in first for value in raw)
+    assert f"{100 * mixed.risk_reversal(0.25):.3g}".replace("-", "−") in first
+    view = FitView(hub, Choices(underlying="BTC"))
+    view.apply()
+    smile = SmileView(hub, Choices(underlying="BTC"))
+    smile.apply()
+    shown = {cell["id"]: cell for cell in cells(hub, Choices(underlying="BTC"), PageState(Counts()))}["fit"]
+    assert shown["note"].endswith("mixture +2.5 %") and shown["title"].endswith("mixture: +2.5 %")
+    client.surfaces["BTC"] = before
 
 
 def test_a_breach_of_an_audit_is_red_and_stands_beside_its_threshold() -> None:

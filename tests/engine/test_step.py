@@ -294,3 +294,51 @@ def test_a_forward_that_moves_under_standing_vols_moves_the_smile_along_and_no_s
             assert np.asarray(now.vol(STRIKES)) == pytest.approx(np.asarray(before.vol(STRIKES)), abs=2e-4)
     findings = [refit(skipped) for skipped in result.skipped]
     assert {finding.kind for finding in findings if finding} >= {"moves"}
+
+
+def _until_mixture(state, rows, options):
+    """Steps without a change, as the engine takes them, until a mixture is published; the publications on the way."""
+    shown = []
+    for turn in range(1, 400):
+        result = state.step(rows, everything(rows) if turn == 1 else np.empty(0, int), NOW + turn, options, THRESHOLDS)
+        shown += [result] if result.fit is not None else []
+        if result.fit is not None and result.fit.gain is not None:
+            return shown
+    raise AssertionError("no mixture")
+
+
+def _bent_market():
+    """Quotes that no SVI smile goes through, a second bend in the middle."""
+    state, rows = made_market()
+    quote(rows, state.instruments, np.tile(0.01 * np.cos(np.linspace(-7.0, 7.0, STRIKES.size)), len(EXPIRIES)))
+    return state, rows
+
+
+def test_svi_is_published_at_once_and_the_mixture_when_it_is_found_and_kept_by_refits() -> None:
+    mixed = FitOptions(model="mixture")
+    state, rows = _bent_market()
+    shown = _until_mixture(state, rows, mixed)
+    first, last = shown[0].fit, shown[-1].fit
+    assert first is not None and {smile.model for smile in first.surface.smiles} == {"svi"}
+    assert last is not None and "mixture" in {smile.model for smile in last.surface.smiles}
+    assert last.surface.state == "certified" and last.surface.certificate.ok
+    assert shown[-1].refitted == 0 and shown[-1].changed
+    searches = state.refinement.searches
+    shift = np.zeros(rows.size)
+    shift[: STRIKES.size] = 0.004
+    before = rows["bid"].copy()
+    quote(rows, state.instruments, shift + np.tile(0.01 * np.cos(np.linspace(-7.0, 7.0, STRIKES.size)), len(EXPIRIES)))
+    result = state.step(rows, np.flatnonzero(rows["bid"] != before), NOW + 1000, mixed, THRESHOLDS)
+    assert result.fit is not None and result.fit.gain is not None and result.fit.surface.certificate.ok
+    assert state.refinement.searches == searches
+    plain = state.step(rows, np.empty(0, int), NOW + 2000, FitOptions(), THRESHOLDS)
+    assert plain.fit is not None and {smile.model for smile in plain.fit.surface.smiles} == {"svi"}
+
+
+def test_the_same_steps_find_the_same_mixture() -> None:
+    digests = []
+    for _ in range(2):
+        state, rows = _bent_market()
+        shown = _until_mixture(state, rows, FitOptions(model="mixture"))
+        digests.append([result.fit.surface.digest for result in shown if result.fit is not None])
+    assert digests[0] == digests[1]

@@ -158,10 +158,12 @@ def _fit(picture: Picture) -> list[dict[str, Any]]:
         )
     elif surface.state_reason:
         title += f". {surface.state}: {surface.state_reason}"
+    gain, model = picture.publication.model_gain, picture.publication.model_words
+    inside = f"{well}/{len(smiles)} inside" + ("" if gain is None else f", mixture {100 * gain:+.1f} %")
     return [
-        _cell("fit", "fit RMSE", f"{formatting.basis_points(rmse)} bp", 3, f"{well}/{len(smiles)} inside",
+        _cell("fit", "fit RMSE", f"{formatting.basis_points(rmse)} bp", 3, inside,
               title=f"Distance of the fit to the mids; {well} of {len(smiles)} expiries have at least "
-                    f"{100 * INSIDE_OK:.0f} % of their quotes around the fit"),
+                    f"{100 * INSIDE_OK:.0f} % of their quotes around the fit" + (f". {model}" if model else "")),
         _cell("arbitrage", "arbitrage", words, 2,
               "" if surface.state == "uncertified" or crowded else f"{butterfly} butterfly, {calendar} calendar",
               title=title,

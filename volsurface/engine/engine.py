@@ -347,6 +347,8 @@ class Engine:
             settings_version=self.settings.version,
             surface=result.fit.surface,
             quotes=result.fit.quotes,
+            model_words=result.fit.words,
+            model_gain=result.fit.gain,
         )
 
     def _encode(self, underlying: str, result: StepResult, inputs: Inputs) -> bytes:

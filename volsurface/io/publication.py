@@ -21,6 +21,8 @@ class Publication:
     newest_quote_ns: receive time of the newest quote in it; oldest_tick_ns: receive time of the oldest change it is the
     first to show (published_ns - oldest_tick_ns is the tick-to-surface latency).
     changed: bit i set: smile i differs from the publication before. spot: the index, NaN when unknown.
+    model_words, model_gain: of a mixture, where `fit.model` asks for one: what is shown and why; the share of the used quotes
+    that it has inside bid and ask, minus SVI's (None: SVI is shown).
     """
 
     underlying: str
@@ -34,6 +36,8 @@ class Publication:
     settings_version: int
     surface: Surface
     quotes: QuotedVols
+    model_words: str = ""
+    model_gain: float | None = None
 
     def encode(self) -> bytes:
         """Return the message; floats travel as float64, bit for bit."""
@@ -49,6 +53,8 @@ class Publication:
                 "changed": self.changed,
                 "spot": self.spot,
                 "settings_version": self.settings_version,
+                "model_words": self.model_words,
+                "model_gain": self.model_gain,
                 "surface": self.surface.to_dict(),
                 "venues": list(quotes.venues),
                 "columns": {
@@ -74,7 +80,8 @@ class Publication:
 
 
 _PLAIN = (
-    "underlying surface_id market_time_ns published_ns newest_quote_ns oldest_tick_ns changed spot settings_version"
+    "underlying surface_id market_time_ns published_ns newest_quote_ns oldest_tick_ns changed spot settings_version "
+    "model_words model_gain"
 ).split()
 
 

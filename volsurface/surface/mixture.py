@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from volsurface.surface import svi
+from volsurface.surface import mixture_point, svi
 from volsurface.surface.svi import Derivatives, Numbers, Parameters
 
 LEAST_PRICE = 1e-290  # below it the logarithms are used: the kernel's own limit is 1e-300
@@ -45,6 +45,10 @@ def derivatives(terms: Sequence[Term], k: Numbers) -> Derivatives:
     with the same weights. Both are then solved for w' and, through g, for w'' of the mixture. Everything is divided by the
     mixture's own n(d-), so that nothing underflows in the wings.
     """
+    if np.ndim(k) == 0:
+        found = mixture_point.derivatives(terms, float(k))
+        if found is not None:
+            return found
     from scipy.special import erfcx  # here, so that holding a smile does not load scipy
 
     k = np.asarray(k, float)

@@ -12,7 +12,7 @@ from volsurface.dashboard.picture import Picture
 from volsurface.dashboard.views.smile import describe_violations
 from volsurface.surface.certificate import Verdict
 from volsurface.surface.quoted import REASONS
-from volsurface.surface.smile import PARAMETER_NAMES
+from volsurface.surface.smile import MIXTURE, PARAMETER_NAMES, SVI, Smile
 
 HEADS: list[str | tuple[str, str]] = [
     "expiry",
@@ -28,6 +28,13 @@ HEADS: list[str | tuple[str, str]] = [
     "unused",
     "forward",
     ("source", "Where the forward comes from"),
+]
+SHAPE: list[str | tuple[str, str]] = [
+    ("model", "svi, or a mixture of two SVI slices in price"),
+    *PARAMETER_NAMES[SVI],
+    ("skew", "dvol/dk at the forward, of a mixture: its own ten numbers are not determined by the quotes"),
+    ("RR25 %", "25-delta call vol minus put vol, of a mixture"),
+    ("BF25 %", "25-delta vols' mean minus the vol at the forward, of a mixture"),
 ]
 TONES = {"certified": "good", "uncertified": "warn", "stale": "warn", "fallback": "warn", "failed": "bad"}
 
@@ -55,6 +62,8 @@ class FitView(Viewer):
         words = verdict if certificate.ok else f"not certified: {certificate.violations} verdicts are not ok"
         if picture.surface.state == "uncertified":
             words = "not certified yet"
+        if picture.publication.model_words:
+            words += f" · {picture.publication.model_words}"
         self.card.title(f"FIT · {picture.publication.underlying}", words)
         self.card.alarm("; ".join(text for text in (picture.surface.state_reason, violations(picture)) if text))
         tables.put(self._table, fit_table(picture))
@@ -69,7 +78,6 @@ class FitView(Viewer):
 
 def fit_table(picture: Picture) -> str:
     """Return a row per expiry with its parameters and margins."""
-    names = PARAMETER_NAMES[picture.smiles[0].model]
     rows = []
     for row, smile in enumerate(picture.smiles):
         calendar = picture.surface.certificate.calendar
@@ -88,10 +96,20 @@ def fit_table(picture: Picture) -> str:
                 str(smile.n_rejected),
                 formatting.price(smile.forward),
                 smile.forward_source,
-                *(f"{value:.4g}".replace("-", "−") for value in smile.parameters),
+                smile.model,
+                *_described(smile),
             ]
         )
-    return tables.table([*HEADS, *names], rows)
+    return tables.table([*HEADS, *SHAPE], rows)
+
+
+def _described(smile: Smile) -> list[str]:
+    """The raw numbers of an SVI slice; those of a mixture say nothing (others fit as well), its metrics do."""
+    if smile.model != MIXTURE:
+        values = list(smile.parameters)
+        return [f"{value:.4g}".replace("-", "−") for value in values] + [formatting.MISSING] * 3
+    metrics = (smile.skew, 100 * smile.risk_reversal(0.25), 100 * smile.butterfly(0.25))
+    return [formatting.MISSING] * 5 + [f"{value:.3g}".replace("-", "−") for value in metrics]
 
 
 def violations(picture: Picture) -> str:

@@ -16,6 +16,7 @@ from volsurface.dashboard.formatting import basis_points, signed_percent
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.palette import Palette
 from volsurface.dashboard.picture import Columns, Picture
+from volsurface.surface.smile import MIXTURE
 
 QUOTES = ("x", "bid", "ask", "mid", "model", "residual", "strike", "age")
 AXIS_LABELS = {
@@ -203,6 +204,8 @@ class SmileView(Viewer):
             f"RMSE {basis_points(smile.rmse_bp)} bp",
             f"{100 * smile.inside_spread:.0f} % inside",
         ]
+        if smile.model == MIXTURE:
+            facts.append("mixture")
         self.card.title(f"SMILE · {picture.publication.underlying} {picture.labels[row]}", " · ".join(facts))
         self.card.alarm(describe_violations(picture, row))
         self.card.say("fit failed, no smile for this expiry" if smile.state == "failed" else "")
