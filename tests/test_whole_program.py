@@ -289,6 +289,11 @@ async def test_panel_passes_each_flag_on(runtime: Path, tmp_path: Path, flag: st
         values = [str(tmp_path / "mine.toml")]
     if flag == "services-log-file":
         values = [str(tmp_path / "services.log")]
+    if flag in ("record", "replay"):
+        values = [str(tmp_path / "recording")]
+    if flag == "replay":
+        command = [sys.executable, "-m", "volsurface", "record", *values, "--seconds", "1", "--rate", "200", "--no-fit"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
     if flag == "chains":
         header = "timestamp,venue,underlying,instrument,expiry,strike,right,bid,ask,settlement\n"
         row = "2026-01-05T00:00:00Z,deribit,BTC,BTC-27MAR26-100000-C,2026-03-27T08:00:00Z,100000,call,0.05,0.06,coin\n"
