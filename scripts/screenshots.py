@@ -28,6 +28,7 @@ PICTURES = (
     ("page-fit", 1600, 950, "", "Fit & arbitrage"),
     ("page-venues", 1600, 950, "", "Venues"),
     (COMPOSITE, 1600, 950, "", "Live"),
+    ("page-quotes", 1600, 950, "", "Quotes"),
     ("page-history", 1600, 950, "", "History"),
     ("page-system", 1600, 950, "", "System"),
 )

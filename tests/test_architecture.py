@@ -21,7 +21,9 @@ OURS = {
     "engine": {"io", "venues", "market", "surface", "pricing", "settings", "clock", "errors", "version"},
     "simulator": {"venues", "market", "surface", "pricing", "settings", "clock", "errors"},
     "api": {"engine.client", "io.history", "surface", "market", "settings", "errors", "dashboard.frame_loop"},
-    "dashboard": {"engine.client", "io.history", "io.publication", "surface", "market", "pricing", "settings", "errors"},
+    "dashboard": {
+        "engine.client", "io.history", "io.publication", "io.quote_files", "surface", "market", "pricing", "settings", "errors",
+    },
     # What a command does and prints: everything but the page.
     "commands": {
         "engine", "io", "simulator", "venues", "market", "surface", "pricing", "settings", "clock", "errors", "version",
@@ -37,7 +39,7 @@ OUTSIDE = {
     "engine": {"psutil"},
     "simulator": {"websockets", "msgspec"},
     "api": {"tornado", "msgspec", "prometheus_client", "pyarrow"},
-    "dashboard": {"panel", "panel_material_ui", "param", "holoviews", "bokeh"},
+    "dashboard": {"panel", "panel_material_ui", "param", "holoviews", "bokeh", "pandas"},
     "commands": {"rich"},
 }
 PURE = {

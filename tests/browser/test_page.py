@@ -364,6 +364,30 @@ def test_reduced_motion_gets_one_frame_a_second(open_page: OpenPage, server: Ser
     assert 1 <= page.evaluate("window.__surface.frames") - start <= 4
 
 
+def test_quotes_are_sorted_filtered_and_downloaded_with_their_source(page: Page, seen: Seen, server: Server) -> None:
+    page.get_by_role("tab", name="Quotes").click()
+    rows = page.locator(".tabulator-row")
+    expect(rows).to_have_count(20)
+    strikes = page.locator(".tabulator-row .tabulator-cell[tabulator-field='strike']")
+    before = strikes.first.inner_text()
+    page.locator(".tabulator-col[tabulator-field='strike'] .tabulator-col-title").click()
+    expect(strikes.first).not_to_have_text(before)
+    shown = [float(text.replace(",", "")) for text in strikes.all_inner_texts()]
+    assert shown == sorted(shown)  # of all pages, not of the one that was shown
+    assert shown[0] < 50_000
+    page.get_by_label("Used, or reason why not").click()
+    page.locator(".MuiListItemText-primary", has_text="wide").click()
+    expect(page.locator(".facts", has_text="14 of 492")).to_be_visible()
+    with page.expect_download() as waited:
+        page.get_by_text("Download CSV").click()
+    assert waited.value.suggested_filename.startswith("quotes_BTC_SIMULATED_")
+    lines = waited.value.path().read_text().splitlines()
+    assert len(lines) == 15
+    assert all(",wide," in line for line in lines[1:])
+    assert seen.errors == []
+    assert seen.foreign(server) == []
+
+
 def test_routes_report_the_page_process(page: Page, server: Server) -> None:
     code, text = server.get("/healthz")
     assert (code, json.loads(text)["ok"]) == (200, True)
@@ -385,6 +409,7 @@ def test_first_paint_then_every_tab_with_its_badge(open_page: OpenPage, server: 
     for tab, words in (
         ("Fit & arbitrage", "min g"),
         ("Venues", "reconnects"),
+        ("Quotes", "mid − fit bp"),
         ("History", "no historian is running"),
         ("System", "tick to surface"),
         ("Live", ""),

@@ -25,13 +25,14 @@ from volsurface.dashboard.surface3d import SurfaceCanvas, encode_frame
 from volsurface.dashboard.views.fit import FitView, fit_table
 from volsurface.dashboard.views.history import HistoryView
 from volsurface.dashboard.views.map import MapView
+from volsurface.dashboard.views.quotes import QuotesView
 from volsurface.dashboard.views.smile import SmileView
 from volsurface.dashboard.views.surface import SurfaceView
 from volsurface.dashboard.views.system import SystemView, audit_rows, ledger_rows, process_rows
 from volsurface.dashboard.views.term import SkewView, TermView
 from volsurface.dashboard.views.venues import VenuesView
 
-VIEWS = (SmileView, SurfaceView, MapView, TermView, SkewView, FitView, VenuesView, HistoryView, SystemView)
+VIEWS = (SmileView, SurfaceView, MapView, TermView, SkewView, FitView, VenuesView, QuotesView, HistoryView, SystemView)
 
 
 @pytest.fixture

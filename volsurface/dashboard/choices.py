@@ -15,7 +15,7 @@ USUAL_DAYS = 30.0
 LINKED = {
     "underlying": "underlying", "expiry": "expiry", "x_axis": "x", "tab": "tab", "height": "height", "colour": "colour", "map": "map",
 }  # fmt: skip
-TABS = ("Live", "Fit & arbitrage", "Venues", "History", "System")
+TABS = ("Live", "Fit & arbitrage", "Venues", "Quotes", "History", "System")
 
 
 class Choices(param.Parameterized):

@@ -22,6 +22,7 @@ from volsurface.dashboard.status_strip import PageState, StatusStrip
 from volsurface.dashboard.views.fit import FitView
 from volsurface.dashboard.views.history import HistoryView
 from volsurface.dashboard.views.map import MapView
+from volsurface.dashboard.views.quotes import QuotesView
 from volsurface.dashboard.views.smile import SmileView
 from volsurface.dashboard.views.surface import SurfaceView
 from volsurface.dashboard.views.system import SystemView
@@ -206,6 +207,8 @@ class DashboardPage:
             return [build(FitView)]
         if tab == "Venues":
             return [build(VenuesView)]
+        if tab == "Quotes":
+            return [build(QuotesView, later=self.later)]
         if tab == "History":
             return [build(HistoryView, later=self.later)]
         return [build(SystemView, **self._system)]
@@ -340,7 +343,7 @@ class DashboardPage:
     def _wait(self) -> None:
         """Show what is waited for while there is no surface, and the panels when there is one."""
         has_surface = self.hub.picture(self.choices.underlying) is not None
-        needs_surface = self.choices.tab in ("Live", "Fit & arbitrage")
+        needs_surface = self.choices.tab in ("Live", "Fit & arbitrage", "Quotes")
         words = "" if has_surface or not needs_surface else self.hub.waiting_for()
         html = f"<div class='wait' role='status'>{escape(words)}</div>" if words else ""
         if html != self.waiting.object:

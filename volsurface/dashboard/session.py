@@ -142,7 +142,7 @@ def _joined(task: asyncio.Task[None]) -> None:
 
 def extensions() -> None:
     """Load what the pages of this document need."""
-    pn.extension()
+    pn.extension("tabulator")
     hv.extension("bokeh", logo=False)
 
 
