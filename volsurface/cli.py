@@ -320,11 +320,14 @@ def bench_fit(
     every: Annotated[int, typer.Option(help="Take every N-th snapshot of each coin.")] = 1,
     smoke: Annotated[bool, typer.Option(help="Two chains and the quickest fitters, to see that it runs.")] = False,
     as_json: JSON = False,
+    mixture: Annotated[
+        bool, typer.Option(help="Only mixtures beside SVI: in-sample, held out, kept under noise.")
+    ] = False,
 ) -> None:
     """Fitted surfaces: time, error and violations, ours against scipy and other libraries."""
     from volsurface.bench import fit
 
-    raise typer.Exit(fit.main(chains, every, smoke, as_json))
+    raise typer.Exit(fit.main(chains, every, smoke, as_json, mixture))
 
 
 @bench.command("ingest")

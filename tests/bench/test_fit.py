@@ -10,10 +10,10 @@ import pytest
 from made_chains import made_chain
 from slow_svi import slow_twin
 
-from volsurface.bench import fit
+from volsurface.bench import fit, fit_mixture
 from volsurface.bench.fit_between import between_expiries
 from volsurface.bench.fit_peers import PEERS, Peer, cold_starts, free_fit, published, scipy_fit
-from volsurface.bench.fit_problem import FOLDS, problem_of, score
+from volsurface.bench.fit_problem import FOLDS, fitted_errors, problem_of, score
 from volsurface.bench.fit_proof import proof_costs
 from volsurface.errors import ChainFileError
 from volsurface.surface import repair, svi
@@ -131,6 +131,30 @@ def test_what_proofs_and_refits_cost(problem):
     assert all(row["p95"] >= row["median"] > 0.0 for row in (*rows[:3], rows[4]))
     assert rows[1]["median"] == pytest.approx(3 * rows[0]["median"])
     assert [row["median"] for row in proof_costs([])] == [None] * 5
+
+
+def test_mixture_beside_svi_on_the_same_quotes(problem, monkeypatch):
+    monkeypatch.setattr(fit_mixture, "TUNED", ())
+    rows = fit_mixture.mixture_rows([problem])
+    assert json.loads(json.dumps(rows)) == rows
+    by_name = {row["mixture"]: row for row in rows}
+    inner, held = (by_name[f"{kind}, all"] for kind in ("in-sample", "held out"))
+    assert inner["quotes"] == problem.k.size
+    assert held["quotes"] == sum(int(problem.left_out(fold).sum()) for fold in range(3))
+    assert inner["certified mixture"]["rmse_bp"] <= 1.05 * inner["certified SVI"]["rmse_bp"]
+    free = fit_mixture.calibrate(problem.points, fit_mixture.PLAIN).parameters
+    inside = fitted_errors(problem, free)[1]
+    assert inner["free SVI"]["inside"] == pytest.approx(inside.mean())
+    assert by_name["components not certified"]["n"] == 0
+    assert by_name["surfaces without a certified fit of all folds"]["n"] == 0
+    assert all(fit_mixture.sentence(row).startswith(row["mixture"]) for row in rows)
+
+
+def test_dates_on_which_constants_were_chosen_are_in_no_row(problem, monkeypatch):
+    monkeypatch.setattr(fit_mixture, "TUNED", (("1970-01-01", "2100-01-01"),))
+    rows = fit_mixture.mixture_rows([problem])
+    assert not any("surfaces" in row for row in rows)
+    assert all(fit_mixture.sentence(row) for row in rows)
 
 
 def svi_of(row):

@@ -51,9 +51,14 @@ def test_version() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(17))
-def test_what_fit_writes_of_every_recorded_snapshot_is_proved_by_verify(recorded: Path, number: int) -> None:
+@pytest.mark.parametrize("model", ["svi", "mixture"])
+def test_what_fit_writes_of_every_recorded_snapshot_is_proved_by_verify(
+    recorded: Path, number: int, model: str
+) -> None:
     path = sorted((recorded / "market/deribit_chain_6h").glob("*_chain_*.parquet"))[number]
-    fit = subprocess.Popen([sys.executable, "-m", "volsurface", "fit", str(path), "--json"], stdout=subprocess.PIPE)
+    fit = subprocess.Popen(
+        [sys.executable, "-m", "volsurface", "fit", str(path), "--json", "--model", model], stdout=subprocess.PIPE
+    )
     verified = subprocess.run(
         [sys.executable, "-m", "volsurface", "verify", "-"],
         stdin=fit.stdout,
@@ -97,6 +102,23 @@ def test_fit_json_has_the_documented_schema_and_verify_takes_it(chain_csv: Path)
     verified = run("verify", "-", stdin=done.stdout)
     assert verified.returncode == 0
     assert "12 smiles proved" in verified.stdout
+
+
+def test_a_mixture_is_written_with_both_components_and_proved(chain_csv: Path) -> None:
+    done = run("fit", str(chain_csv), "--json", "--model", "mixture")
+    smiles = json.loads(done.stdout)["smiles"]
+    mixed = [smile for smile in smiles if smile["model"] == "mixture"]
+    assert mixed
+    assert set(mixed[0]["mixture"]) >= {"weight", "a1", "sigma1", "a2", "sigma2"}
+    verified = run("verify", "-", stdin=done.stdout)
+    assert verified.returncode == 0
+    assert "12 smiles proved" in verified.stdout
+
+
+def test_an_unknown_model_is_refused_with_what_is_allowed(chain_csv: Path) -> None:
+    done = run("fit", str(chain_csv), "--model", "cubic")
+    assert done.returncode != 0
+    assert "cubic" in done.stderr and "automatic" in done.stderr
 
 
 def test_a_planted_arbitrage_is_found_and_named(chain_csv: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from volsurface.bench.fit_between import between_expiries
+from volsurface.bench.fit_mixture import mixture_rows, sentence
 from volsurface.bench.fit_peers import PEERS, Fitter, Peer
 from volsurface.bench.fit_problem import FOLDS, Floats, Problem, fitted_errors, problem_of, score
 from volsurface.bench.fit_proof import proof_costs
@@ -58,7 +59,9 @@ class Tally:
     surfaces_with_violation: int = 0
 
 
-def main(chains: Path | None = None, every: int = 1, smoke: bool = False, as_json: bool = False) -> int:
+def main(
+    chains: Path | None = None, every: int = 1, smoke: bool = False, as_json: bool = False, only_mixture: bool = False
+) -> int:
     """Print the table, what was skipped and how it was measured, or the rows as JSON."""
     console = Console(stderr=as_json, width=None if Console().is_terminal else 170)
     compile_kernels()
@@ -66,8 +69,8 @@ def main(chains: Path | None = None, every: int = 1, smoke: bool = False, as_jso
     if smoke:
         chosen = chosen[:SMOKE_SURFACES]
     problems = [problem for chain in chosen if (problem := problem_of(chain))]
-    rows = run(problems, PEERS[:3] if smoke else PEERS, console) + between_expiries(problems)
-    rows += proof_costs(problems)
+    rows = [] if only_mixture else _without_mixture(problems, smoke, console)
+    rows += mixture_rows(problems[:1] if smoke else problems)
     if as_json:
         print(json.dumps(rows))
         return 0
@@ -81,11 +84,14 @@ def main(chains: Path | None = None, every: int = 1, smoke: bool = False, as_jso
     for name in names:
         table.add_column(name, justify="left" if name == "fitter" else "right", no_wrap=True)
     for row in rows:
-        if "surfaces" in row:
+        if "fitter" in row and "surfaces" in row:
             table.add_row(*_cells(row))
-    console.print(table)
+    if not only_mixture:
+        console.print(table)
     for row in rows:
-        if "skipped" in row:
+        if "mixture" in row:
+            console.print(sentence(row), highlight=False)
+        elif "skipped" in row:
             console.print(f"{row['fitter']} is skipped: {row['skipped']}")
         elif row.get("expiries"):
             console.print(
@@ -101,6 +107,11 @@ def main(chains: Path | None = None, every: int = 1, smoke: bool = False, as_jso
         "of it or below. left out: error on left-out strikes over the in-sample error, all / without the outermost two."
     )
     return 0
+
+
+def _without_mixture(problems: list[Problem], smoke: bool, console: Console) -> list[dict[str, Any]]:
+    rows = run(problems, PEERS[:3] if smoke else PEERS, console)
+    return rows + between_expiries(problems) + proof_costs(problems)
 
 
 def chosen_chains(folder: Path | None, every: int, say: Callable[[str], None] = print) -> Iterable[Chain]:

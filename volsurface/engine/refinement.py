@@ -23,7 +23,7 @@ from volsurface.surface.smile import MIXTURE, SVI, Smile
 from volsurface.surface.surface import Surface
 
 TURNS = 2  # of a search per step: some 10 ms
-WARM_ROUNDS = 2
+WARM_ROUNDS = 1
 AGAIN = 600  # steps until a search that found nothing to show is repeated
 WORTH, WORTHLESS = 0.005, -0.005  # gain of inside share at which "automatic" goes to the mixture, and back to SVI
 
