@@ -31,7 +31,8 @@ def test_before_the_first_page() -> None:
 
 
 def test_the_plugin_offers_its_routes() -> None:
-    assert [path for path, _, _ in ROUTES] == ["/healthz", "/metrics", "/live"]
+    assert [path for path, _, _ in ROUTES][:3] == ["/healthz", "/metrics", "/live"]
+    assert "/api/v1/surface/([^/]+)" in [path for path, _, _ in ROUTES]
 
 
 async def test_the_ledger_the_audits_and_the_processes_are_metrics() -> None:

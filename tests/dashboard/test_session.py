@@ -17,6 +17,7 @@ from volsurface.errors import SettingsError
 def asked_from(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Make a session of a request from an address."""
     monkeypatch.setattr(session, "_process", None)
+    monkeypatch.setattr(session.access, "_waived", False)
 
     def make(address: str, **headers: str) -> Any:
         document = Document()

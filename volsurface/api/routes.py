@@ -1,4 +1,6 @@
-"""Routes beside the page, for `panel serve app.py --plugins volsurface.api.routes`: health, metrics, a short link."""
+"""Routes beside the page, for `panel serve app.py --plugins volsurface.api.routes`: health, metrics, a short link,
+and the surface API (`surface_routes.py`).
+"""
 
 import json
 import time
@@ -10,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from tornado.web import RequestHandler
 
+from volsurface.api.surface_routes import SURFACE_ROUTES
 from volsurface.dashboard.frame_loop import engine_status, readings
 
 LATE_S = 10.0
@@ -111,4 +114,5 @@ ROUTES: list[tuple[str, type[RequestHandler], dict[str, object]]] = [
     (r"/healthz", HealthHandler, {}),
     (r"/metrics", MetricsHandler, {}),
     (r"/live", LiveHandler, {}),
+    *SURFACE_ROUTES,
 ]

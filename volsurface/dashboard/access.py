@@ -18,6 +18,20 @@ REFUSAL = (
 )
 
 
+_waived = False
+
+
+def waive() -> None:
+    """Let everybody in who can reach this server, as `--allow-anonymous` says, for all that this process serves."""
+    global _waived
+    _waived = True
+
+
+def is_waived() -> bool:
+    """Tell whether `waive` was called."""
+    return _waived
+
+
 def refusal(request: Any, has_authentication: bool, allow_anonymous: bool) -> str | None:
     """Return the sentence for a page that must not be shown, or None when it may be.
 

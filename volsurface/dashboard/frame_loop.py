@@ -162,6 +162,12 @@ def readings() -> dict[str, float]:
     }
 
 
+def current_hub() -> SurfaceHub | None:
+    """Return what this process's pages read from; None before the first page has been asked for."""
+    loop = next(iter(_loops), None)
+    return None if loop is None else loop.hub
+
+
 def engine_status() -> dict[str, Any]:
     """Return what the engine last said of itself to this process; empty before the first page has been asked for."""
     loop = next(iter(_loops), None)

@@ -73,7 +73,9 @@ def page(ensure_services: Callable[[Sequence[str]], Services], argv: Sequence[st
     """
     global _process
     extensions()
-    refused = access.refusal(current_request(), access.has_authentication(), "--allow-anonymous" in argv)
+    if "--allow-anonymous" in argv:
+        access.waive()
+    refused = access.refusal(current_request(), access.has_authentication(), access.is_waived())
     if refused is not None:
         log.warning("refused: %s", refused)
         return message_page(refused)

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from volsurface.errors import ServiceError, SettingsError, TransportError
 from volsurface.io.places import ENGINE_SOCKET, FEED_SOCKET, running_servers
@@ -10,6 +10,9 @@ from volsurface.io.publication import NewestPublications
 from volsurface.io.transport.unix import UnixChannel
 from volsurface.io.transport.wire import CONTROL, SLOTS, Channel, decode_map, encode_map
 from volsurface.surface.surface import Surface
+
+if TYPE_CHECKING:
+    from volsurface.io.remote import RemoteClient
 
 
 class LiveClient:
@@ -107,11 +110,17 @@ class LiveClient:
         await self._control.close()
 
 
-def connect(run_folder: Path | str | None = None) -> LiveClient:
-    """Return a handle on the running services: those of `run_folder`, else the only ones there are.
+def connect(run_folder: Path | str | None = None, *, token: str | None = None) -> "LiveClient | RemoteClient":
+    """Return a handle on the running services: those of `run_folder`, else the only ones there are on this machine.
 
-    Raises ServiceError naming what was found when there are none or several.
+    `run_folder` may be the url of a server elsewhere, like https://surface.example.com: then the handle reads its surface
+    API, with `token` where that server wants one. Raises ServiceError naming what was found when there are none or
+    several, or when the url is none.
     """
+    if isinstance(run_folder, str) and "://" in run_folder:
+        from volsurface.io.remote import RemoteClient  # its libraries are not needed on the server's own machine
+
+        return RemoteClient(run_folder, token)
     if run_folder is not None:
         return LiveClient(run_folder)
     servers = running_servers()
