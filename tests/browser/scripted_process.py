@@ -19,6 +19,7 @@ HOME = {
     "height": "vol",
     "colour": "vol",
     "map": "bp",
+    "compare": "nothing",
     "tab": "Live",
     "frozen": False,
     "dark": True,

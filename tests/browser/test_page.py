@@ -364,6 +364,15 @@ def test_reduced_motion_gets_one_frame_a_second(open_page: OpenPage, server: Ser
     assert 1 <= page.evaluate("window.__surface.frames") - start <= 4
 
 
+def test_p_pins_and_the_title_splits_the_change(page: Page, server: Server) -> None:
+    page.keyboard.press("p")
+    page.wait_for_url("**compare=pinned**")
+    server.script("step")
+    expect(page.locator(".facts", has_text="┅ ").first).to_contain_text("level ")
+    then = "() => [...Bokeh.documents[0].all_models].filter(m => m.type === 'ColumnDataSource' && m.data.then)[0].data.then.length"
+    assert page.evaluate(then) == 121
+
+
 def test_quotes_are_sorted_filtered_and_downloaded_with_their_source(page: Page, seen: Seen, server: Server) -> None:
     page.get_by_role("tab", name="Quotes").click()
     rows = page.locator(".tabulator-row")

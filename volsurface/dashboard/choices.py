@@ -14,6 +14,7 @@ USUAL_DAYS = 30.0
 # What a link says of a page: choice and its name in the URL.
 LINKED = {
     "underlying": "underlying", "expiry": "expiry", "x_axis": "x", "tab": "tab", "height": "height", "colour": "colour", "map": "map",
+    "compare": "compare",
 }  # fmt: skip
 TABS = ("Live", "Fit & arbitrage", "Venues", "Quotes", "History", "System")
 
@@ -36,6 +37,11 @@ class Choices(param.Parameterized):
         default="bp",
         objects=[*MEASURES, "vol"],
         doc="What the map shows: mid minus fit in bp of vol, in spreads or in USD (times vega and size), or the vols.",
+    )
+    compare: Any = param.Selector(
+        default="nothing",
+        objects=["nothing", "1 h ago", "24 h ago", "7 d ago", "pinned"],
+        doc="What smile, term structure and skew are compared with: a stored surface, or the one shown when it was pinned.",
     )
     tab: Any = param.Selector(default="Live", objects=list(TABS), doc="Tab shown.")
     frozen = param.Boolean(default=False, doc="The picture stands still while the market goes on.")

@@ -2,7 +2,7 @@
 
 const FIELDS = new Set(['INPUT', 'TEXTAREA', 'SELECT']);
 const FONT = '13px/1.4 system-ui, "Segoe UI", Roboto, sans-serif';
-const KEYS = new Set([' ', '[', ']', 'x', 's', 'v', 'c', 'm', 'r', '?', ...'1234567890-=']);
+const KEYS = new Set([' ', '[', ']', 'x', 's', 'v', 'c', 'm', 'p', 'r', '?', ...'1234567890-=']);
 
 export function render({model, view}) {
   const host = document.createElement('div');
@@ -100,7 +100,7 @@ export function render({model, view}) {
   });
   help.innerHTML = '<b>Keys</b><table style="border-spacing:14px 3px;margin-left:-14px">' + [
     ['Space', 'freeze, resume at the newest'], ['1 … 9 0 - =', 'choose an expiry, nearest first'], ['[ ]', 'previous, next expiry'],
-    ['x', 'next x axis of the smile'], ['v s', 'height of the surface: vol, total variance'], ['c m', 'next colour of the surface, next measure of the map'], ['r', 'axes back to the data'],
+    ['x', 'next x axis of the smile'], ['v s', 'height of the surface: vol, total variance'], ['c m', 'next colour of the surface, next measure of the map'], ['p', 'pin what is shown and compare with it'], ['r', 'axes back to the data'],
     ['arrows + - 0', 'turn, zoom and reset the focused surface'], ['?', 'this help'],
   ].map(([k, t]) => `<tr><td><kbd>${k}</kbd></td><td>${t}</td></tr>`).join('') + '</table>';
   help.onclick = () => { help.hidden = true; };

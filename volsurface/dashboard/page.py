@@ -12,6 +12,7 @@ from panel.viewable import Viewable
 from volsurface.dashboard import card, formatting
 from volsurface.dashboard.choice_bar import ChoiceBar
 from volsurface.dashboard.choices import TABS, Choices
+from volsurface.dashboard.comparison import Comparison
 from volsurface.dashboard.frame_loop import Counts, FrameLoop
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.page_script import PageScript
@@ -114,6 +115,7 @@ class DashboardPage:
         self.loop = loop
         self.choices = choices
         self.counts = Counts()
+        self.comparison = Comparison(hub, choices)
         self.visible, self.reduced_motion = True, False
         self._system: dict[str, Any] = {"loop": loop, "has_routes": has_routes, "facts": facts}
         self._views: dict[str, list[Any]] = {}
@@ -201,7 +203,11 @@ class DashboardPage:
 
         if tab == "Live":
             return [
-                build(SmileView, 3), build(SurfaceView, 3), build(MapView, 2), build(TermView, 2), build(SkewView, 2)
+                build(SmileView, 3, comparison=self.comparison),
+                build(SurfaceView, 3),
+                build(MapView, 2),
+                build(TermView, 2, comparison=self.comparison),
+                build(SkewView, 2, comparison=self.comparison),
             ]  # fmt: skip
         if tab == "Fit & arbitrage":
             return [build(FitView)]
@@ -421,6 +427,8 @@ class DashboardPage:
             options = list(self.choices.param[name].objects)
             following = options[(options.index(getattr(self.choices, name)) + 1) % len(options)]
             self.choices.param.update(**{name: following})
+        elif key == "p":
+            self.comparison.pin()
         elif key == "r":
             for view in self._views.get("Live", ()):
                 if hasattr(view, "reset"):

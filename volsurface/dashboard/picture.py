@@ -127,6 +127,12 @@ class Picture:
             self._smile_columns[key] = self._make_smile_columns(row, x_axis)
         return self._smile_columns[key]
 
+    def earlier_smile(self, row: int, then: Smile, x_axis: str) -> Columns:
+        """The line of an earlier smile of the same expiry, on its own axis values, as far as the market quotes now."""
+        low, high = self._quoted_k[row]
+        k = np.linspace(low, high, FIT_POINTS) if math.isfinite(low) else np.empty(0)
+        return {"x": _f4(to_x(k, then, x_axis)), "then": _f4(100 * np.asarray(then.vol_at(k)) if k.size else k)}
+
     def _make_smile_columns(self, row: int, x_axis: str) -> SmileColumns:
         smile, quotes = self.smiles[row], self.publication.quotes
         rows = np.flatnonzero(quotes.expiry_ns == smile.expiry_ns)

@@ -88,6 +88,7 @@ class Sidebar:
             pmui.Select.from_param(self.choices.param.height, name="Surface height", **_compact()),
             pmui.Select.from_param(self.choices.param.colour, name="Surface colour", **_compact()),
             pmui.Select.from_param(self.choices.param.map, name="Map shows", **_compact()),
+            pmui.Select.from_param(self.choices.param.compare, name="Compare with", **_compact()),
             self._slider("display", "frames_per_s", "Frames per second"),
             self._heading("VENUES"),
             self._venues(),

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from volsurface.surface.smile import Smile
 from volsurface.surface.surface import Surface
 
 
@@ -39,22 +40,23 @@ class SmileChange:
 
 def surface_change(a: Surface, b: Surface) -> list[SmileChange]:
     """Return the change of each expiry both surfaces have, nearest first; smiles that failed are left out."""
-    changes = []
-    for before in a.smiles:
-        after = b.smile(before.expiry_ns)
-        if after is None or "failed" in (before.state, after.state):
-            continue
-        k = math.log(before.forward / after.forward)
-        level, skew = after.atm_vol - before.atm_vol, after.skew - before.skew
-        curvature = after.curvature - before.curvature
-        slide = float(before.vol_at(k)) - before.atm_vol
-        skew_part, curvature_part = skew * k, curvature * k * k / 2
-        total = float(after.vol_at(k)) - before.atm_vol
-        rest = total - level - slide - skew_part - curvature_part
-        changes.append(
-            SmileChange(
-                before.expiry_ns, level, skew, curvature, after.forward / before.forward - 1, slide, skew_part,
-                curvature_part, rest,
-            )
-        )  # fmt: skip
-    return changes
+    pairs = [(before, b.smile(before.expiry_ns)) for before in a.smiles]
+    return [
+        smile_change(before, after)
+        for before, after in pairs
+        if after is not None and "failed" not in (before.state, after.state)
+    ]
+
+
+def smile_change(before: Smile, after: Smile) -> SmileChange:
+    """Return what has changed from one smile of an expiry to a later one."""
+    k = math.log(before.forward / after.forward)
+    level, skew = after.atm_vol - before.atm_vol, after.skew - before.skew
+    curvature = after.curvature - before.curvature
+    slide = float(before.vol_at(k)) - before.atm_vol
+    skew_part, curvature_part = skew * k, curvature * k * k / 2
+    total = float(after.vol_at(k)) - before.atm_vol
+    return SmileChange(
+        before.expiry_ns, level, skew, curvature, after.forward / before.forward - 1, slide, skew_part, curvature_part,
+        rest=total - level - slide - skew_part - curvature_part,
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from panel.viewable import Viewer
 
 from volsurface.dashboard import card
 from volsurface.dashboard.choices import Choices
+from volsurface.dashboard.comparison import Comparison
 from volsurface.dashboard.figures import Figure, empty
 from volsurface.dashboard.formatting import basis_points, signed_percent
 from volsurface.dashboard.hub import SurfaceHub
@@ -42,10 +43,13 @@ TOOLTIPS = [
 class SmileView(Viewer):
     """Quotes and fit of the chosen expiry, patched in place."""
 
-    def __init__(self, hub: SurfaceHub, choices: Choices | None = None, **params: Any) -> None:
+    def __init__(
+        self, hub: SurfaceHub, choices: Choices | None = None, comparison: Comparison | None = None, **params: Any
+    ) -> None:
         super().__init__(**params)
         self.hub = hub
         self.choices = choices or Choices()
+        self.comparison = comparison or Comparison(hub, self.choices)
         self._drawn: tuple[Any, ...] = ()
         self._framed: tuple[Any, ...] = ()
         self._venues: tuple[str, ...] = ()
@@ -75,6 +79,7 @@ class SmileView(Viewer):
                 "bid": hv.Points((no, no), ["x", "bid"]).opts(marker="triangle", size=6),
                 "ask": hv.Points((no, no), ["x", "ask"]).opts(marker="inverted_triangle", size=6),
                 "mid": hv.Points((no, no), ["x", "mid"]).opts(marker="circle", size=3),
+                "then": hv.Curve((no, no), "x", "then").opts(line_width=1.5, line_dash="dashed"),
                 "fit": hv.Curve((no, no), "x", "fit").opts(line_width=2),
             },
             xlabel="",
@@ -86,6 +91,7 @@ class SmileView(Viewer):
         figure.share_source("quotes", ("spread", "bid", "ask", "mid"), _no_quotes())
         figure.share_source("rejected", ("rejected",), {**empty("x", "y", "strike"), "reason": [], "venue": []})
         figure.share_source("fit", ("fit",), empty("x", "fit"))
+        figure.share_source("then", ("then",), empty("x", "then"))
         figure.share_source("violations", ("violations",), empty("left", "bottom", "right", "top"))
         figure.hover("mid", TOOLTIPS, mode="vline")
         figure.hover(
@@ -122,6 +128,7 @@ class SmileView(Viewer):
         self._colour()
         self.top.glyph("spread", line_color=palette.muted)
         self.top.glyph("rejected", line_color=palette.muted)
+        self.top.glyph("then", line_color=palette.warn)
         self.top.glyph("fit", line_color=palette.fit)
         self.top.glyph("violations", fill_color=palette.bad)
         self.bottom.marks["zero"].update(line_color=palette.line)
@@ -156,7 +163,8 @@ class SmileView(Viewer):
         if picture is None or row is None:
             self.card.say("waiting for a smile")
             return
-        key = (picture.publication, row, self.choices.x_axis)
+        self.comparison.follow()
+        key = (picture.publication, row, self.choices.x_axis, self.comparison.version)
         if key == self._drawn:
             return
         self._drawn = key
@@ -165,10 +173,14 @@ class SmileView(Viewer):
             self._venues = venues
             self._colour()
         columns = picture.smile_columns(row, self.choices.x_axis)
-        self._frame(picture, row, columns.x_range, columns.y_range)
+        then = self.comparison.smile(picture.smiles[row].expiry_ns)
+        earlier = empty("x", "then") if then is None else picture.earlier_smile(row, then, self.choices.x_axis)
+        self._frame(picture, row, columns.x_range, _with(columns.y_range, np.asarray(earlier["then"])))
         self.top.replace("quotes", columns.quotes)
         self.top.replace("rejected", columns.rejected)
         self.top.replace("fit", columns.fit)
+        if len(earlier["x"]) or len(self.top.sources["then"].data["x"]):
+            self.top.replace("then", earlier)
         self.top.glyph("fit", line_dash="dashed" if picture.surface.state == "uncertified" else "solid")
         self._shade(columns.violations)
         self._follow_residuals(np.asarray(columns.quotes["residual"]))
@@ -206,9 +218,12 @@ class SmileView(Viewer):
         ]
         if smile.model == MIXTURE:
             facts.append("mixture")
+        change = self.comparison.change_words(picture, row)
+        if change:
+            facts.append(f"┅ {change}")
         self.card.title(f"SMILE · {picture.publication.underlying} {picture.labels[row]}", " · ".join(facts))
         self.card.alarm(describe_violations(picture, row))
-        self.card.say("fit failed, no smile for this expiry" if smile.state == "failed" else "")
+        self.card.say("fit failed, no smile for this expiry" if smile.state == "failed" else self.comparison.words)
 
     def __panel__(self) -> pn.viewable.Viewable:
         self.apply()
@@ -233,6 +248,11 @@ def _interval(interval: tuple[float, float] | None) -> str:
         return ""
     ends = ["−∞" if end == -np.inf else "∞" if end == np.inf else signed_percent(end / 100) for end in interval]
     return f" at k {ends[0]} to {ends[1]}"
+
+
+def _with(shown: tuple[float, float], values: np.ndarray) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    return (min(shown[0], float(finite.min())), max(shown[1], float(finite.max()))) if finite.size else shown
 
 
 def _no_quotes() -> dict[str, Any]:
