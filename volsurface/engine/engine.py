@@ -47,7 +47,7 @@ PREVIEW_EVERY_S = 1.0  # the compiler holds the interpreter most of the time
 RETRY_S = 0.2  # pause after a pull that failed
 SETTINGS_FILE = "engine-settings.json"
 AT_START = {"market": set(setting_names("market")) - {"venues"}, "history": set(setting_names("history"))}
-PULL_EVERY_S = 0.010  # between the beginnings of two pulls: what a row waits at most before the engine has it
+PULL_EVERY_S = 0.008  # between the beginnings of two pulls: what a row waits at most before the engine has it
 SWITCH_S = 0.0005  # the interpreter's lock changes threads this often: pulls go on while a step runs
 RECENT = 20  # statuses over which latencies are shown
 
