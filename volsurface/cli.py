@@ -376,12 +376,13 @@ def bench_pipeline(
     stall: Annotated[bool, typer.Option("--stall", help="Stop the engine for 10 s after each rate.")] = False,
     memory_minutes: Annotated[float, typer.Option(help="Then watch the memory so long, at 20,000 messages/s.")] = 0.0,
     as_json: JSON = False,
+    model: Annotated[str, typer.Option(help="fit.model of the engine: svi, mixture or automatic.")] = "svi",
 ) -> None:
     """The whole program at message rates: latencies, heartbeats, backlog, CPU per process, work done and skipped."""
     from volsurface.bench import pipeline
 
     chosen = [_rate(text) for text in rates.split(",")]
-    raise typer.Exit(pipeline.main(chosen, seconds, fast_lane, browser, naive, stall, memory_minutes, as_json))
+    raise typer.Exit(pipeline.main(chosen, seconds, fast_lane, browser, naive, stall, memory_minutes, as_json, model))
 
 
 def _rate(text: str) -> float:

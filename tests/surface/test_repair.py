@@ -8,9 +8,10 @@ from made_chains import SMILES
 
 from volsurface.surface import exact_certificate, repair_kernels
 from volsurface.surface.calibration import Slices, calibrate
+from volsurface.surface.certificate_kernels import OK, UNDECIDED
 from volsurface.surface.options import FitOptions
 from volsurface.surface.quality import refusal
-from volsurface.surface.repair import borrow, repair, thetas_of, verdicts
+from volsurface.surface.repair import borrow, is_certified, quick_verdict, repair, thetas_of, verdicts
 
 SANE = np.array([parameters for _, _, parameters in SMILES])
 VOGT = np.array([-0.0410, 0.1331, 0.3060, 0.3586, 0.4153])
@@ -198,3 +199,18 @@ def test_a_wing_steeper_than_lee_is_certified_and_refused():
     steep = np.array([[0.01, 4.0, 0.0, 0.0, 0.01]])
     found = repair(quotes, every(quotes), steep)
     assert found is None or refusal(quotes, every(quotes), steep, found.parameters)[1] != ""
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_the_quick_answer_never_contradicts_the_proof(seed):
+    rng = np.random.default_rng(seed)
+    rows = np.array([[0.01, 0.05, -0.3, 0.01, 0.1], [0.02, 0.06, -0.2, 0.01, 0.1], [0.03, 0.07, -0.1, 0.0, 0.2]])
+    rows *= np.exp(rng.normal(0.0, 0.3, rows.shape))
+    if rng.random() < 0.3:
+        rows[1] = rows[0]  # they touch everywhere: floats cannot tell
+    proved = all(mask.all() for mask in verdicts(rows))
+    said = quick_verdict(rows, np.ones(3, bool))
+    assert is_certified(rows) == proved
+    assert said == UNDECIDED or (said == OK) == proved
+    assert quick_verdict(rows, np.array([False, False, False])) == OK  # nothing is asked

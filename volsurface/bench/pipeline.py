@@ -42,7 +42,7 @@ OURS = ("feed", "engine", "historian", "page server")
 
 def main(
     rates: Sequence[float], seconds: float, fast_lane: bool, browser: bool, naive: bool, stall: bool, memory_minutes: float,
-    as_json: bool,
+    as_json: bool, model: str = "svi",
 ) -> int:  # fmt: skip
     """Run the benchmark and print it; return 0, or 1 when services died or nothing was published.
 
@@ -50,7 +50,7 @@ def main(
     """
     console, healthy, found = Console(), True, []
     for rate in rates:
-        figures = asyncio.run(run(rate, seconds, fast_lane=fast_lane, browser=browser, stall=stall))
+        figures = asyncio.run(run(rate, seconds, fast_lane=fast_lane, browser=browser, stall=stall, model=model))
         healthy = healthy and bool(figures["publications"]) and not figures["restarts"]
         found.append(figures)
         if as_json:
@@ -70,15 +70,27 @@ def main(
 
 
 async def run(
-    rate: float, seconds: float, *, fast_lane: bool = True, browser: bool = False, stall: bool = False
+    rate: float,
+    seconds: float,
+    *,
+    fast_lane: bool = True,
+    browser: bool = False,
+    stall: bool = False,
+    model: str = "svi",
 ) -> dict[str, Any]:
     """Return the figures of one rate: latencies in ms, counts, CPU in % of one core and us a message, per process."""
-    async with _server(rate, fast_lane, browser) as (venue, watch, page, first_surface_s):
+    async with _server(rate, fast_lane, browser, model) as (venue, watch, page, first_surface_s):
         await watch.during(WARM_UP_S)
         figures = await _measure(venue, watch, page, seconds)
         if stall:
             figures["stall"] = await _stall(venue, watch)
-    return {"rate": rate, "fast_lane": fast_lane, "first_surface_s": round(first_surface_s, 1), **figures}
+    return {
+        "rate": rate,
+        "fast_lane": fast_lane,
+        "model": model,
+        "first_surface_s": round(first_surface_s, 1),
+        **figures,
+    }
 
 
 async def run_memory(rate: float, minutes: float, fast_lane: bool) -> dict[str, Any]:
@@ -96,13 +108,15 @@ async def run_memory(rate: float, minutes: float, fast_lane: bool) -> dict[str, 
 
 
 @asynccontextmanager
-async def _server(rate: float, fast_lane: bool, browser: bool) -> AsyncIterator[tuple[Pipe, Watch, RawPage, float]]:
+async def _server(
+    rate: float, fast_lane: bool, browser: bool, model: str = "svi"
+) -> AsyncIterator[tuple[Pipe, Watch, RawPage, float]]:
     """Start venue, services and page; give the venue's pipe, the watch, the page, and how long the first surfaces took."""
     venue, pipe, url = await asyncio.to_thread(start_venue, rate)
     try:
         with tempfile.TemporaryDirectory(prefix="vsbench") as folder:
             data = Path(folder).resolve()
-            write_settings_file(data / "volsurface.toml", {"market": {"fast_lane": fast_lane}})
+            write_settings_file(data / "volsurface.toml", {"market": {"fast_lane": fast_lane}, "fit": {"model": model}})
             port, began = free_port(), time.perf_counter()
             ours = ["--data", str(data), "--venue-url", f"deribit={url}"]
             command = panel_command(ours, port=port, address="127.0.0.1")

@@ -15,7 +15,8 @@ import numpy as np
 
 from volsurface.surface import mixture
 from volsurface.surface.calibration import Slices, raw_parameters
-from volsurface.surface.repair import JointProblem, is_certified, thetas_of
+from volsurface.surface.certificate_kernels import OK, UNDECIDED, VIOLATED
+from volsurface.surface.repair import JointProblem, is_certified, quick_verdict, thetas_of
 from volsurface.surface.repair_kernels import descend_together
 from volsurface.surface.svi import total_variance
 
@@ -108,7 +109,7 @@ class MixtureProblem:
                 w = np.maximum(self._variance(part), 1e-12)
                 tilt = np.clip(w / self._quotes.w, 1.0 / 3.0, 3.0)  # errors count in parts of the variance aimed at
                 found = self._descended(part, w, self._weight / tilt)
-                if found is None:
+                if found is None or not is_certified(found):  # slices that are not free may have been at fault
                     return None
                 part[:] = found
         return near
@@ -146,7 +147,7 @@ class MixtureProblem:
 
     def _descended(self, start: np.ndarray, aim: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
         """Return what the joint descent makes of one component, when that is certified."""
-        bounds = self._bounds
+        bounds, undecided = self._bounds, None
         for margin in MARGINS:
             thetas = thetas_of(start)
             descend_together(
@@ -154,9 +155,13 @@ class MixtureProblem:
                 bounds.floor, margin, STEPS, TOLERANCE,
             )  # fmt: skip
             found = np.where(self.free[:, None], raw_parameters(thetas), start)
-            if np.isfinite(found).all() and is_certified(found):
+            said = quick_verdict(found, self.free) if np.isfinite(found).all() else VIOLATED
+            if said == OK:
                 return found
-        return None
+            if said == UNDECIDED and undecided is None:
+                undecided = found
+        # Exact arithmetic takes as long as some ten descents: it is asked only where no margin satisfies the floats.
+        return undecided if undecided is not None and is_certified(undecided) else None
 
 
 def search(problem: MixtureProblem) -> Generator[None, None, MixtureFit | None]:

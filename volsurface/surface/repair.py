@@ -11,7 +11,7 @@ import numpy as np
 
 from volsurface.surface.calibration import Slices, raw_parameters
 from volsurface.surface.certificate import butterfly_verdict, calendar_verdict
-from volsurface.surface.certificate_kernels import OK, UNDECIDED, answers
+from volsurface.surface.certificate_kernels import OK, UNDECIDED, VIOLATED, answers
 from volsurface.surface.repair_kernels import descend_together, solve_linear
 from volsurface.surface.slice_fit import FLOOR
 
@@ -54,12 +54,18 @@ def verdicts(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def is_certified(parameters: np.ndarray) -> bool:
     """Return whether `verdicts` are all good; exact arithmetic is asked only where floats find nothing wrong elsewhere."""
+    said = quick_verdict(parameters, np.ones(len(parameters), bool))
+    return said == OK or (said == UNDECIDED and all(mask.all() for mask in verdicts(parameters)))
+
+
+def quick_verdict(parameters: np.ndarray, which: np.ndarray) -> int:
+    """Return what floats alone say of the slices in mask `which` and of their pairs: OK, VIOLATED or UNDECIDED."""
     answer = np.empty((2, len(parameters)), np.int64)
     answers(parameters, answer, np.empty((2, len(parameters))))
-    calendar = answer[1, 1:]
-    if not np.isin(answer[0], (OK, UNDECIDED)).all() or not np.isin(calendar, (OK, UNDECIDED)).all():
-        return False
-    return all(mask.all() for mask in verdicts(parameters))
+    said = np.concatenate([answer[0][which], answer[1, 1:][which[1:] | which[:-1]]])
+    if (said == OK).all():
+        return OK
+    return UNDECIDED if np.isin(said, (OK, UNDECIDED)).all() else VIOLATED
 
 
 def repair(
