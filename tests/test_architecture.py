@@ -21,8 +21,8 @@ OURS = {
     "engine": {"io", "venues", "market", "surface", "pricing", "settings", "clock", "errors", "version"},
     "simulator": {"venues", "market", "surface", "pricing", "settings", "clock", "errors"},
     "api": {
-        "engine.client", "io.history", "io.publication", "io.surface_frames", "io.surface_columns", "surface", "market",
-        "settings", "errors", "dashboard.frame_loop", "dashboard.hub", "dashboard.access",
+        "engine.client", "io.history", "io.publication", "io.quote_files", "io.surface_frames", "io.surface_columns", "surface",
+        "market", "settings", "errors", "dashboard.frame_loop", "dashboard.hub", "dashboard.access",
     },
     "dashboard": {
         "engine.client", "io.history", "io.publication", "io.quote_files", "surface", "market", "pricing", "settings", "errors",

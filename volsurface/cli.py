@@ -409,6 +409,22 @@ def bench_venues(
     raise typer.Exit(bench_of_venues.main(rate, seconds, names, underlyings.split(","), seed, as_json))
 
 
+@bench.command("stream", epilog="Example: `volsurface bench stream --viewers 200,1000 --seconds 30`")
+def bench_stream(
+    viewers: Annotated[str, typer.Option(help="Numbers of viewers, separated by commas.")] = "200,1000",
+    seconds: Annotated[float, typer.Option(help="How long to measure each.")] = 20.0,
+    as_json: JSON = False,
+) -> None:
+    """The broadcast route: CPU of one more viewer per frame, and the size of frames."""
+    from volsurface.bench import stream
+
+    try:
+        counts = [int(text) for text in viewers.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"viewers are whole numbers separated by commas, found {viewers!r}") from None
+    raise typer.Exit(stream.main(counts, seconds, as_json))
+
+
 @bench.command("start")
 def bench_start(as_json: JSON = False) -> None:
     """From the first command to a moving surface in the browser, with a warm and a cold kernel cache."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from volsurface.engine.supervisor import free_port
 
 HERE = Path(__file__).parent
 ALICE, BOB, CAROL = "alice-has-this-token", "bob-has-another-token", "carol-has-yet-another"
@@ -28,13 +29,6 @@ token = "{CAROL}"
 requests_per_s = 10000
 streams = 1
 """
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ApiServer:

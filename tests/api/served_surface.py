@@ -36,13 +36,18 @@ def mixture() -> None:
     CLIENT._new.set()
 
 
+def move(on: bool) -> None:
+    """Publish ten times a second, or stop."""
+    CLIENT.moving = on
+
+
 class ScriptHandler(RequestHandler):
     """POST [name, arguments]: call one of the functions here or of the client; answers with counters."""
 
     def post(self) -> None:
         LOOP.hub.start()
         name, arguments = json.loads(self.request.body)
-        here = {"refit": refit, "mixture": mixture}
+        here = {"refit": refit, "mixture": mixture, "move": move}
         (here.get(name) or getattr(CLIENT, name))(**arguments)
         broadcast = surface_routes.broadcast
         self.finish(

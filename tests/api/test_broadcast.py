@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 
 from volsurface.api.broadcast import Broadcast
 from volsurface.api.schema import PatchFrame, SnapshotFrame
+from volsurface.bench import stream as bench
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.io import surface_columns
 from volsurface.io.surface_frames import FLOAT32, JSON, FrameReader
@@ -156,3 +157,16 @@ async def test_a_holder_may_have_so_many_streams_and_gets_them_back(server: ApiS
                     break
             except InvalidStatus:  # the server has not noticed the first one's end yet
                 await asyncio.sleep(0.01)
+
+
+def test_the_benchmarks_viewers_read_everything(server: ApiServer) -> None:
+    server.script("move", on=True)
+    try:
+        alone = bench.measure(server.port, server.process.pid, ALICE, 1, 0.6, None)
+        crowd = bench.measure(server.port, server.process.pid, ALICE, 20, 0.6, alone)
+    finally:
+        server.script("move", on=False)
+    assert (crowd["gaps"], crowd["gone"]) == (0, 0)
+    assert crowd["frames_per_s"] > 0
+    assert crowd["expiries"] == 12  # this market moves as a whole
+    assert 0 < crowd["bytes_per_expiry"] < 2000

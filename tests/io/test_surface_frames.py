@@ -40,7 +40,8 @@ def mixed(old: Publication, row: int) -> Publication:
         replace(each, model="mixture", parameters=parameters) if i == row else each
         for i, each in enumerate(old.surface.smiles)
     )
-    return replace(old, surface_id=old.surface_id + 1, surface=replace(old.surface, smiles=smiles))
+    surface = replace(old.surface, smiles=smiles)
+    return replace(old, surface_id=old.surface_id + 1, surface=surface, model_words="two slices", model_gain=0.05)
 
 
 def same_quotes(one: Publication, two: Publication) -> bool:
@@ -84,6 +85,7 @@ def test_patches_lead_to_the_surface_sent(steps: list[tuple[str, int]], form: st
         assert got.surface == now.surface
         assert got.surface.digest == now.surface.digest
         assert (got.surface_id, got.published_ns, got.changed) == (now.surface_id, now.published_ns, now.changed)
+        assert (got.model_words, got.model_gain) == (now.model_words, now.model_gain)
         assert math.isnan(got.spot) == math.isnan(now.spot)
         if form == MSGPACK:
             assert same_quotes(got, now)

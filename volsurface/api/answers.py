@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,10 +12,10 @@ from volsurface.api.schema import MAX_STRIKES, VERSION
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.errors import VenueError
 from volsurface.io.publication import Publication
+from volsurface.io.quote_files import quote_rows
 from volsurface.io.surface_frames import publication_head
 from volsurface.surface.instants import from_iso, to_iso
 from volsurface.surface.metrics import tenor_metrics
-from volsurface.surface.quoted import REASONS
 from volsurface.surface.smile import Smile
 from volsurface.surface.surface import Surface
 
@@ -134,19 +134,15 @@ def quote_columns(publication: Publication, query: Query) -> dict[str, list[Any]
         quoted = quoted.take(quoted.expiry_ns == find_expiry(publication.surface, query["expiry"]).expiry_ns)
     if used == "true":
         quoted = quoted.take(quoted.used)
-    expiry = {ns: to_iso(ns) for ns in np.unique(quoted.expiry_ns).tolist()}
-    return {
-        "expiry": [expiry[ns] for ns in quoted.expiry_ns.tolist()],
-        "strike": quoted.strike.tolist(),
-        "right": np.where(quoted.right > 0, "call", "put").tolist(),
-        "venue": [quoted.venues[i] for i in quoted.venue.tolist()],
-        **{
-            name: getattr(quoted, name).tolist()
-            for name in ("k", "bid", "ask", "bid_size", "ask_size", "bid_vol", "ask_vol", "mid_vol", "fit_vol")
-        },
-        "reason": [REASONS[code] for code in quoted.reason.tolist()],
-        "quote_time": [text + "Z" for text in np.datetime_as_string(quoted.quote_time_ns.astype("M8[ns]")).tolist()],
-    }
+    return {name: _plain(column) for name, column in quote_rows(replace(publication, quotes=quoted)).items()}
+
+
+def _plain(column: np.ndarray) -> list[Any]:
+    """Return a column as a list; instants as ISO text."""
+    if column.dtype.kind != "M":
+        return list(column.tolist())
+    instants = {each: to_iso(each * 1000) for each in np.unique(column.astype("i8")).tolist()}  # from microseconds
+    return [instants[each] for each in column.astype("i8").tolist()]
 
 
 def arrow_table(name: str, publication: Publication, query: Query) -> bytes:

@@ -6,6 +6,7 @@ snapshot too is made once for all who need it.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -64,7 +65,7 @@ class Broadcast:
 
     async def _run(self) -> None:
         while self.viewers:
-            fps = 5.0
+            fps, start, cpu = 5.0, time.perf_counter(), time.thread_time()
             try:
                 hub = self._hub()
                 if hub is not None:
@@ -72,7 +73,9 @@ class Broadcast:
                     fps = max(LEAST_FPS, float(hub.setting("display", "frames_per_s", 5.0)))
             except Exception:  # a surface that cannot be sent must not end the streams of the others
                 log.exception("a pass of the broadcast failed")
-            await self._rest(1 / fps)
+            spent = time.perf_counter() - start
+            # At most half of the loop's time: with more viewers than that there are fewer frames.
+            await self._rest(max(1 / fps - spent, time.thread_time() - cpu, 0.001))
 
     async def _rest(self, seconds: float) -> None:
         """Sleep until the next pass is due; somebody new is waited for a moment only, so that a crowd shares one pass."""

@@ -155,6 +155,7 @@ class QuoteColumns(Strict):
     ask_vol: list[float | None]
     mid_vol: list[float | None]
     fit_vol: list[float | None]
+    residual_bp: list[float | None]
     reason: list[str]
     quote_time: list[str]
 
@@ -280,7 +281,11 @@ OPERATIONS = (
 
 
 class HeadRecord(Strict):
-    """What is said once per publication; `changed`: bit i set when smile i differs visibly from the one before."""
+    """What is said once per publication.
+
+    changed: bit i set when smile i differs visibly from the one before. model_words, model_gain: of a mixture, why it is
+    shown, and its share of quotes inside bid and ask minus SVI's.
+    """
 
     surface_id: int
     market_time: str
@@ -290,6 +295,8 @@ class HeadRecord(Strict):
     spot: float | None
     settings_version: int
     changed: int
+    model_words: str
+    model_gain: float | None
     valuation_time: str
     state: str
     state_reason: str

@@ -40,6 +40,8 @@ def publication_head(publication: Publication) -> Fields:
         "spot": publication.spot if math.isfinite(publication.spot) else None,
         "settings_version": publication.settings_version,
         "changed": publication.changed,
+        "model_words": publication.model_words,
+        "model_gain": publication.model_gain,
         "valuation_time": to_iso(surface.valuation_time_ns),
         "state": surface.state,
         "state_reason": surface.state_reason,
@@ -251,6 +253,8 @@ class FrameReader:
             changed=head["changed"],
             spot=math.nan if head["spot"] is None else float(head["spot"]),
             settings_version=head["settings_version"],
+            model_words=head["model_words"],
+            model_gain=head["model_gain"],
             surface=surface,
             quotes=self._quoted(),
         )
