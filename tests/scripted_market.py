@@ -191,6 +191,14 @@ class ScriptedClient:
         self._new.clear()
         return new
 
+    async def candidate(self, underlying: str, fit: dict[str, Any]) -> tuple[Surface, Surface]:
+        """Answer as if the settings tried gave the surface of a later phase with half the residuals."""
+        trial = Settings(self.settings)
+        trial.update({"fit": fit}, "candidate")
+        live = self.surfaces[underlying].surface
+        smiles = tuple(replace(s, rmse_bp=s.rmse_bp / 2, inside_spread=0.99) for s in live.smiles)
+        return live, replace(live, smiles=smiles)
+
     async def change_settings(self, values: dict[str, dict[str, Any]], who: str) -> int:
         if values.get("thresholds", {}).get("stale_s") == 13.0:
             raise SettingsError("thresholds.stale_s = 13.0 is refused; allowed: a luckier number")

@@ -338,7 +338,14 @@ def test_fit_settings_wait_for_apply(page: Page, server: Server) -> None:
     page.get_by_role("slider", name="Quotes per expiry").focus()
     page.keyboard.press("ArrowRight")
     expect(apply).to_be_enabled()
-    assert server.script()["settings"]["fit"]["min_quotes"] == 6
+    page.get_by_role("button", name="Try beside the live fit").click()
+    tried = page.get_by_role("row", name="RMSE, bp 10.0 5.0")
+    expect(tried).to_be_visible()
+    assert server.script()["settings"]["fit"]["min_quotes"] == 6  # a trial changes nothing
+    page.get_by_role("slider", name="Quotes per expiry").focus()
+    page.keyboard.press("ArrowRight")
+    expect(tried).to_be_hidden()  # what was tried says nothing of other settings
+    page.keyboard.press("ArrowLeft")
     apply.click()
     expect(apply).to_be_disabled()
     assert server.script()["settings"]["fit"]["min_quotes"] == 7

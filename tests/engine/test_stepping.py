@@ -5,11 +5,13 @@ import threading
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from made_rows import NOW, made_market
 
 from volsurface.engine import stepping
 from volsurface.engine.materiality import Thresholds
 from volsurface.engine.stepping import Inputs, Stepper
+from volsurface.errors import SettingsError
 from volsurface.surface.options import FitOptions
 
 
@@ -140,3 +142,34 @@ async def test_one_venue_is_not_fitted_twice(monkeypatch) -> None:
     stop.set()
     await asyncio.wait_for(running, 30)
     assert not found
+
+
+async def test_a_candidate_is_fitted_between_steps_from_the_same_rows_and_changes_nothing() -> None:
+    market, stop = Market(), asyncio.Event()
+    running = asyncio.create_task(market.stepper.run(stop, lambda: 0.001))
+    market.stepper.note(np.arange(market.rows.size))
+    await market.until(lambda: market.published)
+    shown = market.stepper.waiting["BTC"].state.fit
+    pair = await market.stepper.candidate("BTC", FitOptions(min_quotes=7, spread_floor=0.05))
+    assert pair is not None
+    live, tried = pair
+    assert live.state == tried.state == "certified"
+    assert [s.expiry_ns for s in live.smiles] == [s.expiry_ns for s in tried.smiles]
+    assert live.digest != tried.digest
+    same = await market.stepper.candidate("BTC", FitOptions())
+    assert same is not None
+    assert same[0].digest == same[1].digest
+    assert market.stepper.waiting["BTC"].state.fit is shown
+    market.gate.clear()
+    market.stepper.note(np.arange(3))
+    steps = len(market.steps)
+    await market.until(lambda: len(market.steps) > steps)  # a step is under way: trials wait
+    first = asyncio.create_task(market.stepper.candidate("BTC", FitOptions()))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(market.stepper.candidate("BTC", FitOptions()))
+    with pytest.raises(SettingsError, match="a newer trial"):
+        await first
+    market.gate.set()
+    assert await second is not None
+    stop.set()
+    await asyncio.wait_for(running, 30)

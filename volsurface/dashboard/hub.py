@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from volsurface.dashboard.picture import Picture
 from volsurface.errors import VolSurfaceError
 from volsurface.io.publication import Publication
+from volsurface.surface.surface import Surface
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Client(Protocol):
 
     async def poll(self) -> bool: ...
     async def change_settings(self, values: dict[str, dict[str, Any]], who: str) -> int: ...
+    async def candidate(self, underlying: str, fit: dict[str, Any]) -> tuple[Surface, Surface]: ...
     async def playback(self, **wanted: Any) -> dict[str, Any]: ...
 
 

@@ -45,6 +45,10 @@ class OwnFits:
         """Nothing comes by itself."""
         return False
 
+    async def candidate(self, underlying: str, fit: dict[str, Any]) -> tuple[Surface, Surface]:
+        """Refuse: there is no engine."""
+        raise ServiceError("these surfaces were fitted here: fit again with other settings, and show that")
+
     async def playback(self, **wanted: Any) -> dict[str, Any]:
         """Refuse: nothing is played."""
         raise ServiceError("these surfaces were fitted here: there is nothing to play")

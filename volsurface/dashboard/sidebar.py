@@ -1,21 +1,24 @@
 """The sidebar: every setting as the widget its declaration asks for, sent to the engine and shown as it came back."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
 import param
 
+from volsurface.dashboard import tables
 from volsurface.dashboard.choices import Choices
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.playback import PlaybackPanel
+from volsurface.dashboard.trial import trial_table
 from volsurface.errors import VolSurfaceError
 from volsurface.settings import Settings
 
 HEADING = """:host { font: 600 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; letter-spacing: .06em; color: var(--vs-muted);
   margin: 14px 0 6px; } p { margin: 0; }"""
+TRIAL = "table { margin: 2px 0 8px; width: 100%; } th, td { padding: 3px 4px; white-space: normal; }"
 THRESHOLDS = {
     "forward_change_bp": "Imply again beyond, bp",
     "vol_change_bp": "Refit beyond, bp",
@@ -71,11 +74,19 @@ class Sidebar:
         self.version = -1
         self._following = False
         self._fit_dirty = False
+        self._trial_number = 0
         self._widgets: dict[tuple[str, str], Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.playback = PlaybackPanel(hub, notify, later)
         self._apply = pmui.Button(
             name="Apply fit settings", disabled=True, on_click=self._on_apply, sizing_mode="stretch_width"
+        )
+        self._try = pmui.Button(
+            name="Try beside the live fit", disabled=True, variant="outlined", on_click=self._on_try,
+            sizing_mode="stretch_width",
+        )  # fmt: skip
+        self.trial = pn.pane.HTML(
+            "", stylesheets=[tables.STYLE, TRIAL], margin=0, sizing_mode="stretch_width", visible=False
         )
         self._revert = pmui.Button(name="Revert", disabled=True, variant="outlined", on_click=self._on_revert, width=90)
         self.panel = pn.Column(*self._build(), sizing_mode="stretch_width", margin=(8, 12))
@@ -96,6 +107,8 @@ class Sidebar:
             *(self._slider("thresholds", name, label) for name, label in THRESHOLDS.items()),
             self._heading("FIT"),
             *(self._fit_widget(name, label) for name, label in FIT.items()),
+            self._try,
+            self.trial,
             pn.Row(self._apply, self._revert, sizing_mode="stretch_width", margin=(4, 0)),
         ]
         return items
@@ -194,19 +207,46 @@ class Sidebar:
         if self._following:
             return
         self._fit_dirty = any(widget.value != getattr(self.settings.fit, name) for name, widget in self._fit_widgets())
-        self._apply.disabled = self._revert.disabled = not self._fit_dirty
+        self._edited(self._fit_dirty)
 
     def _fit_widgets(self) -> list[tuple[str, Any]]:
         return [(name, widget) for (section, name), widget in self._widgets.items() if section == "fit"]
 
+    def _edited(self, dirty: bool) -> None:
+        """Offer what can be done with edited fit settings; what was tried says nothing of others."""
+        self._apply.disabled = self._revert.disabled = self._try.disabled = not dirty
+        self._trial_number += 1
+        self.trial.visible = False
+
+    def _changes(self) -> dict[str, Any]:
+        return {n: w.value for n, w in self._fit_widgets() if w.value != getattr(self.settings.fit, n)}
+
     def _on_apply(self, _event: Any) -> None:
-        changes = {n: w.value for n, w in self._fit_widgets() if w.value != getattr(self.settings.fit, n)}
-        self._send({"fit": changes})
+        self._send({"fit": self._changes()})
+
+    def _on_try(self, _event: Any) -> None:
+        """Have the engine fit the same quotes with the settings in force and with the edited ones."""
+        number, underlying, changes = self._trial_number, self.choices.underlying, self._changes()
+
+        async def ask() -> None:
+            try:
+                live, tried = await self.hub.client.candidate(underlying, changes)
+            except VolSurfaceError as error:
+                sentence = str(error)
+                self.later(lambda: self.notify("error", sentence))
+            else:
+                self.later(lambda: self._show_trial(number, trial_table(live, tried)))
+
+        self._start(ask())
+
+    def _show_trial(self, number: int, html: str) -> None:
+        if number == self._trial_number:  # nothing has been edited since
+            self.trial.object, self.trial.visible = html, True
 
     def _on_revert(self, _event: Any) -> None:
         self._put_back({"fit": dict(self._fit_widgets())})
         self._fit_dirty = False
-        self._apply.disabled = self._revert.disabled = True
+        self._edited(False)
 
     def _put_back(self, values: dict[str, dict[str, Any]]) -> None:
         self._following = True
@@ -226,7 +266,10 @@ class Sidebar:
                 refusal = str(error)
             self.later(lambda: self._answered(values, refusal))
 
-        task = asyncio.get_running_loop().create_task(change())
+        self._start(change())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # a task nobody holds may be collected
         task.add_done_callback(self._tasks.discard)
 
@@ -236,7 +279,7 @@ class Sidebar:
             self._put_back(values)
         if "fit" in values:
             self._fit_dirty = False
-            self._apply.disabled = self._revert.disabled = True
+            self._edited(False)
 
 
 def _compact() -> dict[str, Any]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from volsurface.io.remote import RemoteClient
 
 
+TRIAL_S = 30.0  # what two fits of a whole chain may take
+
+
 class LiveClient:
     """Keeps the engine's newest state; `poll` brings what is new.
 
@@ -29,7 +32,8 @@ class LiveClient:
         self.run_folder = Path(run_folder)
         self._channel = engine or UnixChannel(self.run_folder / ENGINE_SOCKET)
         self._feed = UnixChannel(self.run_folder / FEED_SOCKET)
-        self._playing = asyncio.Lock()
+        self._playing, self._trying = asyncio.Lock(), asyncio.Lock()
+        self._trials = engine or UnixChannel(self.run_folder / ENGINE_SOCKET, TRIAL_S)  # nor behind a trial
         self._control = engine or UnixChannel(
             self.run_folder / ENGINE_SOCKET
         )  # a change must not wait behind a held poll
@@ -91,6 +95,18 @@ class LiveClient:
             raise SettingsError(answer["error"])
         return int(answer["version"])
 
+    async def candidate(self, underlying: str, fit: dict[str, Any]) -> tuple[Surface, Surface]:
+        """Return the surface of this moment's quotes with the settings in force, and with these fit settings instead.
+
+        Nothing is changed or published. Raises SettingsError with the engine's reason, TransportError when it is away.
+        """
+        body = encode_map({"candidate": {"underlying": underlying, "fit": fit}})
+        async with self._trying:
+            answer = decode_map(await self._trials.request(CONTROL, body))
+        if "error" in answer:
+            raise SettingsError(answer["error"])
+        return Surface.from_dict(answer["live"]), Surface.from_dict(answer["candidate"])
+
     async def playback(self, **wanted: bool | float | str) -> dict[str, Any]:
         """Pause, seek in or change the speed of a market that is played; return where it is (`io.playback.Controls`).
 
@@ -108,6 +124,7 @@ class LiveClient:
         await self._feed.close()
         await self._channel.close()
         await self._control.close()
+        await self._trials.close()
 
 
 def connect(run_folder: Path | str | None = None, *, token: str | None = None) -> "LiveClient | RemoteClient":

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from volsurface.clock import Clock, SystemClock
+from volsurface.engine import candidate
 from volsurface.engine.audit import KINDS, Finding
 from volsurface.engine.journal import Journal, RecordedJournal, step_of
 from volsurface.engine.latency import Latencies, percentiles
@@ -103,11 +104,21 @@ class Engine:
         if kind == SLOTS:
             return await self.slots.reply(body)
         if kind == CONTROL:
-            return self._control(body)
+            request = decode_map(body)
+            return await self._candidate(request) if "candidate" in request else self._control(request)
         raise TransportError(f"the engine answers kinds {SLOTS} (slots) and {CONTROL} (control), found {kind}")
 
-    def _control(self, body: bytes) -> bytes:
-        request = decode_map(body)
+    async def _candidate(self, request: dict[str, Any]) -> bytes:
+        try:
+            return encode_map(
+                await candidate.answer(
+                    request["candidate"], self.settings, self._stepper.waiting, self._stepper.candidate
+                )
+            )
+        except SettingsError as error:
+            return encode_map({"error": str(error)})
+
+    def _control(self, request: dict[str, Any]) -> bytes:
         who = str(request.get("who", "unknown"))
         values = request.get("settings", {})
         try:

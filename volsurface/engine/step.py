@@ -262,8 +262,12 @@ class UnderlyingState:
         """Return the free fit of the feed's rows, for a page to show as not certified; None without a smile. Never published."""
         if not self.iids.size:
             return None
-        fit = free_fit(self.chain(rows.take(self.iids), self._expiry_ns > now_ns, now_ns), options)
+        fit = free_fit(self.whole_chain(rows, now_ns), options)
         return fit if fit.surface.smiles else None
+
+    def whole_chain(self, rows: np.ndarray, now_ns: int) -> Chain:
+        """Return every instrument that has not expired, of the feed's rows."""
+        return self.chain(rows.take(self.iids), self._expiry_ns > now_ns, now_ns)
 
     def chain(self, mine: np.ndarray, keep: np.ndarray, now_ns: int) -> Chain:
         """Return the instruments in mask `keep` as a chain; `mine` holds this underlying's rows in listing order."""

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from volsurface.engine.audit import Finding, refit
+from volsurface.engine.candidate import Pair, fit_both
 from volsurface.engine.materiality import Thresholds
 from volsurface.engine.step import StepResult, UnderlyingState
+from volsurface.errors import SettingsError
 from volsurface.market.instrument import Instrument
 from volsurface.surface.options import FitOptions
 from volsurface.surface.surface import Surface
@@ -108,6 +110,7 @@ class Stepper:
         self._venue_fitted = venue_fitted
         self._venue_fit_due_s = 0.0
         self._venue_turns: dict[str, int] = dict.fromkeys(names, 0)
+        self._candidates: dict[str, list[tuple[FitOptions, asyncio.Future[Pair | None]]]] = {name: [] for name in names}
         self._fresh = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "step")
 
@@ -159,8 +162,30 @@ class Stepper:
             finding: Finding | None = await loop.run_in_executor(self._thread, refit, skipped)
             if finding is not None:
                 self._found(finding)
+        for options, answer in self._take_candidates(name):
+            pair = await loop.run_in_executor(
+                self._thread, fit_both, waiting.state, rows, inputs.now_ns, inputs.options, options
+            )
+            if not answer.done():
+                answer.set_result(pair)
         if loop.time() >= self._venue_fit_due_s:
             await self._fit_a_venue(name, rows, inputs)
+
+    async def candidate(self, name: str, options: FitOptions) -> Pair | None:
+        """Return the surfaces of the rows of the next step, with the options in force and with these (`fit_both`).
+
+        Between two steps, for a state must not change while it is read. Only the newest that waits is fitted.
+        """
+        for _, waiting in self._take_candidates(name):
+            waiting.set_exception(SettingsError("a newer trial of another page has taken this one's place"))
+        answer: asyncio.Future[Pair | None] = asyncio.get_running_loop().create_future()
+        self._candidates[name].append((options, answer))
+        self._fresh.set()
+        return await answer
+
+    def _take_candidates(self, name: str) -> list[tuple[FitOptions, asyncio.Future[Pair | None]]]:
+        taken, self._candidates[name] = self._candidates[name], []
+        return [(options, answer) for options, answer in taken if not answer.done()]
 
     async def _fit_a_venue(self, name: str, rows: np.ndarray, inputs: Inputs) -> None:
         """Fit the next venue's quotes alone, where several quote."""
