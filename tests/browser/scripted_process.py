@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tempfile
 
 from scripted_market import ScriptedClient
 from tornado.web import RequestHandler
@@ -9,8 +10,9 @@ from tornado.web import RequestHandler
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.session import Process
 
+FOLDER = tempfile.TemporaryDirectory()
 CLIENT = ScriptedClient()
-PROCESS = Process(SurfaceHub(CLIENT, CLIENT.now_ns), {"data folder": "a scripted one"})
+PROCESS = Process(SurfaceHub(CLIENT, CLIENT.now_ns), {"data folder": FOLDER.name})
 # A page's first view.
 HOME = {
     "underlying": "BTC",

@@ -351,6 +351,24 @@ def test_fit_settings_wait_for_apply(page: Page, server: Server) -> None:
     assert server.script()["settings"]["fit"]["min_quotes"] == 7
 
 
+def test_a_preset_is_saved_and_read_back(page: Page) -> None:
+    page.get_by_label("Save as preset").fill("../bad")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("a preset is named with up to 40 letters")).to_be_visible()
+    page.get_by_role("slider", name="Quotes per expiry").focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_label("Save as preset").fill("seven")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Saved the fit settings shown as")).to_be_visible()
+    page.get_by_role("button", name="Revert").click()
+    expect(page.get_by_text("Quotes per expiry: 6")).to_be_visible()
+    page.get_by_label("Preset", exact=True).click()
+    page.locator(".MuiListItemText-primary", has_text="seven").click()
+    expect(page.get_by_text("Quotes per expiry: 7")).to_be_visible()
+    page.get_by_role("button", name="Revert").click()
+    expect(page.get_by_text("Quotes per expiry: 6")).to_be_visible()
+
+
 def test_the_first_visit_note_can_be_dismissed_for_good_and_the_badge_cannot(open_page: OpenPage) -> None:
     page, _ = open_page(note=True)
     expect(page.get_by_text("volsurface serve --venues deribit")).to_be_visible()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import panel as pn
@@ -18,6 +19,7 @@ from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.page_script import PageScript
 from volsurface.dashboard.palette import DARK, LIGHT, Palette, css_variables
 from volsurface.dashboard.picture import X_AXES, Picture
+from volsurface.dashboard.presets import Presets
 from volsurface.dashboard.sidebar import Sidebar
 from volsurface.dashboard.status_strip import PageState, StatusStrip
 from volsurface.dashboard.views.fit import FitView
@@ -161,7 +163,9 @@ class DashboardPage:
             "", sizing_mode="stretch_both", margin=0, stylesheets=[card.STYLE, ".wait { padding: 15vh 10px; text-align: center; "
             "font: 15px/1.6 system-ui, sans-serif; color: var(--vs-muted); }"],
         )  # fmt: skip
-        self.sidebar = Sidebar(self.hub, choices, self.notify, self.later, who)
+        folder = (self._system["facts"] or {}).get("data folder")
+        presets = Presets(Path(folder) / "presets") if folder else None
+        self.sidebar = Sidebar(self.hub, choices, self.notify, self.later, who, presets)
         self.bodies = {
             tab: pn.Column(
                 sizing_mode="stretch_both", margin=0, visible=False, stylesheets=[":host{gap:8px;min-height:0}"]

@@ -12,8 +12,9 @@ from volsurface.dashboard import tables
 from volsurface.dashboard.choices import Choices
 from volsurface.dashboard.hub import SurfaceHub
 from volsurface.dashboard.playback import PlaybackPanel
+from volsurface.dashboard.presets import Presets
 from volsurface.dashboard.trial import trial_table
-from volsurface.errors import VolSurfaceError
+from volsurface.errors import SettingsError, VolSurfaceError
 from volsurface.settings import Settings
 
 HEADING = """:host { font: 600 12px/1.4 system-ui, "Segoe UI", Roboto, sans-serif; letter-spacing: .06em; color: var(--vs-muted);
@@ -64,7 +65,9 @@ class Sidebar:
     everything. The engine decides: what it refuses is put back and its sentence is shown.
     """
 
-    def __init__(self, hub: SurfaceHub, choices: Choices, notify: Notify, later: Later, who: str) -> None:
+    def __init__(
+        self, hub: SurfaceHub, choices: Choices, notify: Notify, later: Later, who: str, presets: Presets | None = None
+    ) -> None:
         self.hub = hub
         self.choices = choices
         self.notify = notify
@@ -75,6 +78,7 @@ class Sidebar:
         self._following = False
         self._fit_dirty = False
         self._trial_number = 0
+        self.presets = presets
         self._widgets: dict[tuple[str, str], Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.playback = PlaybackPanel(hub, notify, later)
@@ -89,6 +93,14 @@ class Sidebar:
             "", stylesheets=[tables.STYLE, TRIAL], margin=0, sizing_mode="stretch_width", visible=False
         )
         self._revert = pmui.Button(name="Revert", disabled=True, variant="outlined", on_click=self._on_revert, width=90)
+        self._preset = pmui.Select(
+            label="Preset", options=[""], value="", size="small", sizing_mode="stretch_width", margin=(8, 0)
+        )
+        self._preset.param.watch(lambda event: self._on_preset(event.new), "value")
+        self._preset_name = pmui.TextInput(
+            label="Save as preset", size="small", sizing_mode="stretch_width", margin=(8, 0)
+        )
+        self._save = pmui.Button(name="Save", variant="outlined", on_click=self._on_save, width=80, margin=(8, 0, 8, 6))
         self.panel = pn.Column(*self._build(), sizing_mode="stretch_width", margin=(8, 12))
 
     def _build(self) -> list[Any]:
@@ -106,11 +118,15 @@ class Sidebar:
             self._heading("THRESHOLDS"),
             *(self._slider("thresholds", name, label) for name, label in THRESHOLDS.items()),
             self._heading("FIT"),
+            *([self._preset] if self.presets else []),
             *(self._fit_widget(name, label) for name, label in FIT.items()),
             self._try,
             self.trial,
             pn.Row(self._apply, self._revert, sizing_mode="stretch_width", margin=(4, 0)),
         ]
+        if self.presets is not None:
+            items.append(pn.Row(self._preset_name, self._save, sizing_mode="stretch_width", margin=(4, 0)))
+            self._preset.options = ["", *self.presets.names()]
         return items
 
     def _heading(self, text: str) -> pn.pane.HTML:
@@ -211,6 +227,38 @@ class Sidebar:
 
     def _fit_widgets(self) -> list[tuple[str, Any]]:
         return [(name, widget) for (section, name), widget in self._widgets.items() if section == "fit"]
+
+    def _on_preset(self, name: str) -> None:
+        """Put a preset's values into the widgets, to try or apply; the others take their defaults."""
+        if self.presets is None or not name or self._following:
+            return
+        try:
+            values = self.presets.load(name)
+        except SettingsError as error:
+            sentence = str(error)
+            self.later(lambda: self.notify("error", sentence))
+            return
+        wanted = Settings({"fit": values}).fit
+
+        def show() -> None:
+            for key, widget in self._fit_widgets():
+                self._show(widget, getattr(wanted, key))
+
+        self.later(show)
+
+    def _on_save(self, _event: Any) -> None:
+        """Save the fit widgets' values, applied or not, under the name typed."""
+        if self.presets is None:
+            return
+        name = (self._preset_name.value_input or "").strip()
+        try:
+            path = self.presets.save(name, {key: widget.value for key, widget in self._fit_widgets()})
+        except SettingsError as error:
+            kind, sentence = "error", str(error)
+        else:
+            kind, sentence = "info", f"Saved the fit settings shown as {path}"
+            self._preset.options = ["", *self.presets.names()]
+        self.later(lambda: self.notify(kind, sentence))
 
     def _edited(self, dirty: bool) -> None:
         """Offer what can be done with edited fit settings; what was tried says nothing of others."""
