@@ -51,7 +51,11 @@ class ScriptHandler(RequestHandler):
         (here.get(name) or getattr(CLIENT, name))(**arguments)
         broadcast = surface_routes.broadcast
         self.finish(
-            {"viewers": len(broadcast.viewers), "encoded": broadcast.encoded, "sent": broadcast.sent}
+            {
+                "viewers": len(broadcast.viewers), "encoded": broadcast.encoded, "sent": broadcast.sent,
+                "passed_over": broadcast.passed_over,
+                "queued": max((len(viewer.ws_connection.stream._write_buffer) for viewer in broadcast.viewers), default=0),
+            }
         )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Frames are made once for all viewers, a busy one waits for nobody and nobody for it, and a stream is read-only."""
 
 import asyncio
+import socket
 
 import msgspec
 import pytest
@@ -157,6 +158,30 @@ async def test_a_holder_may_have_so_many_streams_and_gets_them_back(server: ApiS
                     break
             except InvalidStatus:  # the server has not noticed the first one's end yet
                 await asyncio.sleep(0.01)
+
+
+async def test_a_viewer_that_stops_reading_is_passed_over_and_nobody_else_notices(server: ApiServer) -> None:
+    stopped = socket.socket()
+    stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stopped.connect(("127.0.0.1", server.port))
+    stopped.sendall(
+        f"GET /api/v1/stream/BTC?form=msgpack HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        f"Authorization: Bearer {ALICE}\r\n\r\n".encode()
+    )
+    before = await asyncio.to_thread(server.script, "move", on=True)
+    try:
+        async with asyncio.timeout(20), stream(server) as other:
+            reader, now = FrameReader(), before
+            while now["passed_over"] < before["passed_over"] + 3:
+                reader.apply(await other.recv())  # a gap would raise
+                now = await asyncio.to_thread(server.script, "move", on=True)
+                assert now["queued"] < 1_000_000
+        assert now["queued"] > 0
+        assert reader.seq > 3
+    finally:
+        stopped.close()
+        await asyncio.to_thread(server.script, "move", on=False)
 
 
 def test_the_benchmarks_viewers_read_everything(server: ApiServer) -> None:

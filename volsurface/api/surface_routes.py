@@ -1,6 +1,7 @@
 """The surface API's routes: read-only answers and the stream, for whom the page would let in as well."""
 
 import asyncio
+import logging
 import math
 import socket
 import time
@@ -34,6 +35,7 @@ from volsurface.io.surface_frames import FORMS, JSON
 ARROW = "application/vnd.apache.arrow.stream"
 SEND_BUFFER_BYTES = 64 * 1024  # what the kernel may hold for a viewer that has stopped reading
 PING_S = 20.0
+log = logging.getLogger(__name__)
 BEARER = {"WWW_Authenticate": "Bearer"}
 guard = Guard.from_environment()
 broadcast = Broadcast(current_hub)
@@ -265,9 +267,16 @@ class StreamHandler(Asked, WebSocketHandler):
     def send(self, frame: bytes) -> None:
         """Write a frame, without waiting."""
         try:
-            self.write_message(frame, binary=self.form != JSON)
+            self.write_message(frame, binary=self.form != JSON).add_done_callback(_written)
         except WebSocketClosedError:
             broadcast.drop(self)
+
+
+def _written(write: "asyncio.Future[None]") -> None:
+    """Take the end of a write that nobody waits for; a viewer that went away in it is no fault."""
+    error = None if write.cancelled() else write.exception()
+    if error is not None and not isinstance(error, WebSocketClosedError):
+        log.error("a frame could not be written", exc_info=error)
 
 
 def _pattern(path: str) -> str:
