@@ -34,7 +34,7 @@ SOURCES = """
   for (const root of Bokeh.documents[0].all_models) {
     if (root.type === 'ColumnDataSource' && root.data.residual) found.quotes = root.data;
     if (root.type === 'ColumnDataSource' && root.data.fit && root.data.x) found.fit = root.data;
-    if (root.type === 'ColumnDataSource' && root.data.atm) found.term = root.data;
+    if (root.type === 'ColumnDataSource' && root.data.atm && root.data.expiry) found.term = root.data;
   }
   return JSON.parse(JSON.stringify(found, (k, v) => ArrayBuffer.isView(v) ? [...v] : v));
 }
