@@ -91,6 +91,7 @@ async def run_simulator(
             ready({name: server.url for name, server in servers.items()})
         await _run_all(list(servers.values()), stop)
     finally:
+        gc.unfreeze()  # the process may be another's: what it holds must be found again, at the latest when it ends
         await asyncio.gather(*(server.stop() for server in servers.values()))
 
 
