@@ -273,34 +273,61 @@ async def test_a_first_start_shows_the_free_fit_and_publishes_nothing_until_it_i
     assert len(states)
 
 
-# What each flag of ours needs behind it to be taken; the market stays small.
-EXAMPLES = {
+# Every flag of ours, those together that can be given together: a server is started for each line.
+TOGETHER = (
+    ["venues", "services-log-level"],
+    ["venue-url", "allow-anonymous"],
+    ["chains", "speed"],
+    ["replay", "no-history"],
+    ["record", "underlyings", "rate", "seed", "config", "services-log-file"],
+)
+VALUES = {
     "venues": ["deribit"], "venue-url": ["deribit=ws://127.0.0.1:9/ws/api/v2"], "underlyings": ["BTC"], "rate": ["50"],
-    "seed": ["3"], "speed": ["10"], "data": [], "config": [], "chains": [], "services-log-level": ["warning"],
-    "services-log-file": [],
+    "seed": ["3"], "speed": ["10"], "services-log-level": ["warning"], "no-history": [], "allow-anonymous": [],
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("flag", [name for name, *_ in FLAGS if name != "data"])
-async def test_panel_passes_each_flag_on(runtime: Path, tmp_path: Path, flag: str) -> None:
-    values = list(EXAMPLES.get(flag, []))
+def test_no_flag_is_forgotten() -> None:
+    assert sorted(sum(TOGETHER, ["data"])) == sorted(name for name, *_ in FLAGS)
+
+
+def value_of(flag: str, folder: Path) -> list[str]:
+    """What a flag is given; the market stays small."""
+    if flag in VALUES:
+        return VALUES[flag]
+    place = folder / {"config": "mine.toml", "services-log-file": "services.log", "chains": "chain.csv"}.get(
+        flag, "frames"
+    )
     if flag == "config":
-        (tmp_path / "mine.toml").write_text("[market]\nrate = 50.0\n")
-        values = [str(tmp_path / "mine.toml")]
-    if flag == "services-log-file":
-        values = [str(tmp_path / "services.log")]
-    if flag in ("record", "replay"):
-        values = [str(tmp_path / "recording")]
-    if flag == "replay":
-        command = [sys.executable, "-m", "volsurface", "record", *values, "--seconds", "1", "--rate", "200", "--no-fit"]
+        place.write_text("[market]\nrate = 50.0\n")
+    elif flag == "replay":
+        command = [
+            sys.executable,
+            "-m",
+            "volsurface",
+            "record",
+            str(place),
+            "--seconds",
+            "1",
+            "--rate",
+            "200",
+            "--no-fit",
+        ]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
-    if flag == "chains":
+    elif flag == "chains":
         header = "timestamp,venue,underlying,instrument,expiry,strike,right,bid,ask,settlement\n"
         row = "2026-01-05T00:00:00Z,deribit,BTC,BTC-27MAR26-100000-C,2026-03-27T08:00:00Z,100000,call,0.05,0.06,coin\n"
-        (tmp_path / "chain.csv").write_text(header + row)
-        values = [str(tmp_path / "chain.csv")]
-    started = Server(tmp_path, f"--{flag}", *values, plain=True)
+        place.write_text(header + row)
+    return [str(place)]
+
+
+@pytest.mark.parametrize("flags", TOGETHER, ids="+".join)
+async def test_panel_passes_each_flag_on(runtime: Path, tmp_path: Path, flags: list[str]) -> None:
+    values = [word for flag in flags for word in (f"--{flag}", *value_of(flag, tmp_path))]
+    started = Server(tmp_path, *values, plain=True)
     try:
-        await started.until(lambda: {"feed", "engine"} <= started.pids().keys(), 60, f"services with --{flag}")
+        await started.until(
+            lambda: {"feed", "engine"} <= started.pids().keys(), 60, f"services with {' '.join(values)}"
+        )
     finally:
         started.end()
