@@ -84,7 +84,7 @@ def smile_card(page: Page) -> FloatRect:
     """Return where the card of the smile is: from its title to those of the cards beside and beneath it."""
     page.get_by_text("derive").nth(1).wait_for()  # in the smile's key, beside the switch of the venue
     page.wait_for_timeout(5000)
-    boxes = [page.get_by_text(title).first.bounding_box() for title in ("SMILE ·", "SURFACE ·", "VOL MAP")]
+    boxes = [page.get_by_text(title).first.bounding_box() for title in ("SMILE ·", "SURFACE ·", "RICH / CHEAP")]
     smile, surface, below = (box or {"x": 0.0, "y": 0.0, "width": 0.0, "height": 0.0} for box in boxes)
     left, top = smile["x"] - 10, smile["y"] - 6
     return {"x": left, "y": top, "width": surface["x"] - 18 - left, "height": below["y"] - 8 - top}
