@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from volsurface.clock import NS_PER_MS
 
-FULL_READ_BYTES = 128 << 10  # a read this long means that the socket holds more than we keep up with
+FULL_READ_BYTES = 224 << 10  # asyncio reads at most 256 KiB at once: one so long leaves more than we keep up with
 # A frame waits so long at first, and twice as long each time that was not enough: what lasts needs more to be superseded.
 FIRST_WAIT_NS, LONGEST_WAIT_NS = 20 * NS_PER_MS, 160 * NS_PER_MS
 
